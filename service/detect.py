@@ -1,0 +1,179 @@
+"""An event goes in, verdicts and findings come out. Pure: the time and the place are given to it."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Final, TypeVar
+
+from service import finding as findings
+from service.event import MAX_TEXT, Event, bounded
+from service.finding import RISK_SCORES, SEVERITIES, Finding, NotEvaluable, Origin, Reason, Tag, rfc3339
+from service.rules import response
+from service.rules.rule import Evaluation, Rule, Verdict, evaluate
+from service.rules.severity import severity
+
+_NOWHERE: Final = Origin()
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """What the rules say of one event; `verdicts` has every rule. `errors` holds (rule id, exception)."""
+
+    verdicts: Mapping[str, Verdict]
+    findings: Sequence[Finding] = ()
+    near_miss: bool = False
+    errors: Sequence[tuple[str, Exception]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    envelope: str | None
+    origin: Origin
+    detected_at: str | None
+
+
+class Detector:
+    """Applies rules to events. Holds no state but what it was made with, so it is safe to share."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = tuple(rules)
+        watched = {name for rule in rules for name in rule.watches}
+        self._watchers: dict[tuple[str | None, str | None], tuple[Rule, ...]] = {
+            name: tuple(rule for rule in rules if name in rule.watches) for name in watched
+        }
+        self._folded = {(source.lower(), name.lower()) for source, name in watched}
+        nothing: dict[str, Verdict] = {rule.id: "no_match" for rule in rules}
+        self.quiet = Detection(nothing)
+        self._near_miss = Detection(self.quiet.verdicts, near_miss=True)
+
+    def watches(self, source: str | None, name: str | None) -> bool:
+        return (source, name) in self._watchers
+
+    def glance(self, source: str | None, name: str | None) -> Detection:
+        """The answer for an event that no rule watches, from its two names alone."""
+        if source is None or name is None or (source.lower(), name.lower()) not in self._folded:
+            return self.quiet
+        return self._near_miss
+
+    def detect_record(
+        self,
+        record: Mapping[str, object],
+        *,
+        envelope: str | None = "record",
+        origin: Origin = _NOWHERE,
+        detected_at: datetime | None = None,
+    ) -> Detection:
+        """Apply every rule that watches the record. Never raises: `errors` has the rules that did."""
+        source, name = record.get("eventSource"), record.get("eventName")
+        if not isinstance(source, str) or not isinstance(name, str):
+            return self.quiet
+        watchers = self._watchers.get((source, name))
+        if watchers is None:
+            return self.glance(source, name)
+        return self._apply(watchers, Event(record), _Place(envelope, origin, rfc3339(detected_at)))
+
+    def _apply(self, rules: Sequence[Rule], event: Event, place: _Place) -> Detection:
+        verdicts: dict[str, Verdict] = dict(self.quiet.verdicts)
+        errors: list[tuple[str, Exception]] = []
+
+        def isolated(rule: Rule, step: Callable[[], T]) -> T | None:
+            try:
+                return step()
+            except Exception as error:  # noqa: BLE001  one broken rule must not silence the others
+                errors.append((rule.id, error))
+                verdicts[rule.id] = "error"
+                return None
+
+        asked = [(rule, isolated(rule, partial(evaluate, rule, event))) for rule in rules]
+        evaluations = [evaluation for _, evaluation in asked if evaluation is not None]
+        for evaluation in evaluations:
+            verdicts[evaluation.rule.id] = evaluation.verdict
+        matches = [evaluation for evaluation in evaluations if evaluation.verdict == "match"]
+        ids = [findings.finding_id(match.rule.id, event.record) for match in matches]
+        unread = [item for evaluation in evaluations for item in evaluation.not_evaluable]
+        built = [isolated(match.rule, partial(_finding, match, event, place, ids, unread)) for match in matches]
+        return Detection(verdicts, [finding for finding in built if finding is not None], errors=errors)
+
+
+def _finding(
+    match: Evaluation, event: Event, place: _Place, ids: Sequence[str], unread: Sequence[NotEvaluable]
+) -> Finding:
+    rule = match.rule
+    own_id = findings.finding_id(rule.id, event.record)
+    clauses = [clause.name for clause, _ in match.held]
+    level = severity(rule.id, event, clauses)
+    requested = event.seconds_requested
+    arns = event.policy_arns.arns
+    tags = event.session_tags
+    return Finding(
+        finding_id=own_id,
+        rule_id=rule.id,
+        rule_name=rule.name,
+        rule_version=rule.version,
+        severity=level,
+        severity_id=SEVERITIES.index(level) + 1,
+        risk_score=RISK_SCORES[level],
+        title=rule.title(event, clauses),
+        description=rule.describe(event, clauses),
+        clauses=clauses,
+        reasons=[
+            Reason(clause.name, held.path, _shown(held.value), held.explanation) for clause, held in match.held
+        ],
+        not_evaluable=list(unread),
+        outcome=event.outcome,
+        error_code=event.text("errorCode"),
+        mitre=list(rule.techniques),
+        runbook=rule.runbook(event),
+        false_positives=list(rule.false_positives),
+        references=list(rule.references),
+        event_time=rfc3339(event.time),
+        detected_at=place.detected_at,
+        principal_arn=event.principal_arn,
+        principal_type=event.principal_type,
+        principal_name=event.principal_name,
+        principal_id=event.text("userIdentity", "principalId"),
+        principal_access_key_id=event.text("userIdentity", "accessKeyId"),
+        session_issuer_arn=event.session_issuer_arn,
+        containment_arn=response.containment_arn(event),
+        root_caller=event.is_root,
+        federated_user_name=event.federated_user_name,
+        federated_user_arn=event.federated_user_arn,
+        name_mismatch=event.name_mismatch,
+        duration_seconds_requested=math.ceil(requested) if isinstance(requested, int | float) else None,
+        duration_seconds_effective=event.seconds_effective if event.asks_for_session else None,
+        expires_at=rfc3339(event.expires_at),
+        policy_arns=list(arns),
+        inline_policy_grade=event.inline_policy.grade if event.asks_for_session else None,
+        policy_contents_unknown=any(_is_customers(arn) for arn in arns),
+        session_tags=[Tag(tag["key"], tag["value"]) for tag in tags] if tags else None,
+        issued_access_key_id=event.issued_access_key_id,
+        session_key=findings.session_key(event.issued_access_key_id),
+        related_finding_ids=[other for other in ids if other != own_id],
+        source_ip=event.text("sourceIPAddress"),
+        vpc_endpoint_id=event.text("vpcEndpointId"),
+        user_agent=event.text("userAgent"),
+        region=event.text("awsRegion"),
+        account_id=event.account_id,
+        event_id=event.text("eventID"),
+        request_id=event.text("requestID"),
+        event_name=event.text("eventName"),
+        event_source=event.text("eventSource"),
+        origin=place.origin,
+        envelope=place.envelope,
+        event=findings.bounded_record(event.record),
+    )
+
+
+def _is_customers(arn: str) -> bool:
+    """Whether the policy is not one of AWS's own, whose contents are public."""
+    return ":iam::aws:policy/" not in arn
+
+
+def _shown(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return bounded(value) if value else None
+    return bounded(json.dumps(value, default=str), MAX_TEXT)

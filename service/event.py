@@ -1,0 +1,359 @@
+"""A CloudTrail record with typed accessors. Secrets are removed before anything else may look at it.
+
+A value is read as one of three: what it says, None (the record does not have it), or `Unread` (it is there,
+or should be, and cannot be read). Unknown is never absent: a rule must be able to say "I could not tell".
+
+Record contents: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Final, Literal
+
+from service import policy
+
+Outcome = Literal["success", "failure"]
+
+DEFAULT_SECONDS: Final = 43_200
+SHORTEST_SECONDS: Final = 900
+LONGEST_SECONDS: Final = 129_600
+ROOT_SECONDS: Final = 3_600  # what a root session gets, whatever was asked
+MAX_TEXT: Final = 2_048  # as long as the API lets an inline policy be
+MAX_POLICY_ARNS: Final = 20  # the API takes 10
+MAX_ARN: Final = 512
+MAX_TAGS: Final = 50
+MAX_TAG: Final = 256
+REDACTED: Final = "[redacted]"
+_CUT: Final = "…[cut]"
+_MAX_DEPTH: Final = 40
+_MAX_NUMBER: Final = 2**53 - 1  # beyond it JSON readers disagree
+
+_HIDDEN: Final = "HIDDEN_DUE_TO_SECURITY_REASONS"
+_SECRET_KEYS: Final = frozenset({"sessiontoken", "secretaccesskey", "securitytoken", "signintoken", "password"})
+# A token inside a longer text: `sessionToken=…`, `"sessionToken": "…"`, or told by how STS tokens begin.
+_SECRET_TEXT: Final = re.compile(
+    r"""(?ix) (?P<key> (?: session | security | signin )_?token | secret_?access_?key )
+        (?P<between> [\\"']* \s* [=:] \s* [\\"']* ) (?P<value> [^\s,;&"'\\{}\[\]]+ )
+      | (?P<token> (?: IQoJb3JpZ2lu | FwoGZXIvYXdz | FQoGZXIvYXdz | FQoDYXdz ) [A-Za-z0-9+/=%_-]{16,} )""",
+)
+_EXPIRATION: Final = re.compile(
+    r"(?P<month>[A-Z][a-z]{2}) (?P<day>\d{1,2}), (?P<year>\d{4}),? "
+    r"(?P<hour>\d{1,2}):(?P<minute>\d\d):(?P<second>\d\d)\s?(?P<half>[AP]M)",
+    re.ASCII,
+)
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_DECIMAL: Final = re.compile(r"[+-]?\d{1,400}(\.\d{1,400})?([eE][+-]?\d{1,6})?", re.ASCII)
+_FEDERATED: Final = re.compile(r"arn:[^:]*:sts::[^:]*:federated-user/(?P<name>.+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A value that could not be read; `reason` is a short stable code, never event text."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyArns:
+    """`unread` is set when an element, or all of them, could not be read."""
+
+    arns: tuple[str, ...]
+    unread: Unread | None = None
+
+
+class Event:
+    """One record. Everything read from it is bounded text, a number, or a value of the vocabulary here."""
+
+    def __init__(self, record: Mapping[str, object]) -> None:
+        self.record = redact(record)
+
+    def text(self, *path: str) -> str | None:
+        """The text at a path, cut at MAX_TEXT; None when absent, empty, hidden or no text."""
+        value = self._at(*path)
+        if not isinstance(value, str) or value in ("", _HIDDEN):
+            return None
+        return bounded(value)
+
+    def _at(self, *path: str) -> object:
+        value: object = self.record
+        for key in path:
+            if not isinstance(value, dict):
+                return None
+            value = value.get(key)
+        return value
+
+    # --- what happened
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """Sign-in events may tell a failure only in the response: `{"ConsoleLogin": "Failure"}`."""
+        if self._at("errorCode") or self._at("errorMessage"):
+            return "failure"
+        name = self.text("eventName")
+        return "failure" if name and self._at("responseElements", name) == "Failure" else "success"
+
+    @cached_property
+    def time(self) -> datetime | None:
+        return _time(self._at("eventTime"))
+
+    @property
+    def account_id(self) -> str | None:
+        return self.text("recipientAccountId") or self.text("userIdentity", "accountId")
+
+    # --- who did it
+
+    @property
+    def principal_type(self) -> str | None:
+        return self.text("userIdentity", "type")
+
+    @property
+    def principal_arn(self) -> str | None:
+        return self.text("userIdentity", "arn")
+
+    @property
+    def is_root(self) -> bool:
+        return self.principal_type == "Root"
+
+    @property
+    def is_federated(self) -> bool:
+        return self.principal_type == "FederatedUser"
+
+    @property
+    def session_issuer_arn(self) -> str | None:
+        return self.text("userIdentity", "sessionContext", "sessionIssuer", "arn")
+
+    @property
+    def principal_name(self) -> str | None:
+        """The user's name; a federated user has none, so the name its session was given."""
+        name = self.text("userIdentity", "userName")
+        return name or (_federated_name(self.principal_arn) if self.is_federated else None)
+
+    # --- what was asked of GetFederationToken
+
+    @cached_property
+    def parameters(self) -> dict[str, object] | Unread:
+        value = self.record.get("requestParameters")
+        if value is None:
+            return Unread("request_parameters_null")
+        unread = _withheld(value)
+        if unread is not None:
+            return unread
+        return value if isinstance(value, dict) else Unread("request_parameters_not_an_object")
+
+    def _parameter(self, name: str) -> object | Unread:
+        """A request parameter, None when it was not given."""
+        if isinstance(self.parameters, Unread):
+            return self.parameters
+        value = self.parameters.get(name)
+        return _withheld(value) or value
+
+    @cached_property
+    def seconds_requested(self) -> float | Unread | None:
+        """As asked for, so beyond the API's limits too; None when not given (AWS then takes 43,200)."""
+        value = self._parameter("durationSeconds")
+        if value is None or isinstance(value, Unread):
+            return value
+        number = _number(value)
+        return Unread("duration_not_a_number") if number is None else number
+
+    @cached_property
+    def seconds_effective(self) -> int | None:
+        """How long such a session lives; None when that cannot be known."""
+        requested = self.seconds_requested
+        if isinstance(requested, Unread):
+            return None
+        if self.is_root:
+            requested = min(ROOT_SECONDS, requested or ROOT_SECONDS)
+        elif requested is None:
+            requested = DEFAULT_SECONDS
+        return int(max(SHORTEST_SECONDS, min(LONGEST_SECONDS, requested)))
+
+    @cached_property
+    def policy_arns(self) -> PolicyArns:
+        value = self._parameter("policyArns")
+        if isinstance(value, Unread):
+            return PolicyArns((), value)
+        elements = [] if value is None else value if isinstance(value, list) else [value]
+        arns = [element.get("arn") if isinstance(element, dict) else element for element in elements]
+        texts = [arn for arn in arns if isinstance(arn, str) and arn not in ("", _HIDDEN)]
+        whole = len(texts) == len(arns) <= MAX_POLICY_ARNS
+        kept = tuple(bounded(arn, MAX_ARN) for arn in texts[:MAX_POLICY_ARNS])
+        return PolicyArns(kept, None if whole else Unread("policy_arns_unreadable"))
+
+    @cached_property
+    def inline_policy(self) -> policy.Assessment:
+        value = self._parameter("policy")
+        if isinstance(value, Unread):
+            return policy.Assessment("unknown", "The inline policy could not be read.", unread=value.reason)
+        return policy.assess(value)
+
+    @property
+    def inline_policy_text(self) -> object:
+        return None if isinstance(self.parameters, Unread) else self.parameters.get("policy")
+
+    @property
+    def grants_nothing_by_itself(self) -> bool:
+        """Neither inline policy nor policy ARNs, and we know it."""
+        return self.inline_policy.grade == "absent" and self.policy_arns == PolicyArns(())
+
+    @property
+    def session_tags(self) -> list[dict[str, str | None]] | None:
+        tags = None if isinstance(self.parameters, Unread) else self.parameters.get("tags")
+        if not isinstance(tags, list) or not tags:
+            return None
+        pairs = [tag for tag in tags if isinstance(tag, dict)][:MAX_TAGS]
+        return [{name: _tag_text(tag.get(name)) for name in ("key", "value")} for tag in pairs]
+
+    # --- the federated session, when it is issued and when it acts
+
+    @property
+    def asks_for_session(self) -> bool:
+        return self.record.get("eventName") == "GetFederationToken"
+
+    @cached_property
+    def federated_user_name(self) -> str | None:
+        if not self.asks_for_session:
+            return _federated_name(self.principal_arn)
+        asked = self._parameter("name")
+        if isinstance(asked, str) and asked:
+            return bounded(asked)
+        return _federated_name(self.federated_user_arn)
+
+    @property
+    def federated_user_arn(self) -> str | None:
+        if self.asks_for_session:
+            return self.text("responseElements", "federatedUser", "arn")
+        return self.principal_arn if self.is_federated else None
+
+    @property
+    def name_mismatch(self) -> bool | None:
+        """Tools cut the caller's name to the 32 characters that the API takes: that is no mismatch."""
+        caller = self.text("userIdentity", "userName")
+        federated = self.federated_user_name
+        return None if caller is None or federated is None else federated != caller[:32]
+
+    @property
+    def issued_access_key_id(self) -> str | None:
+        """The session's own key: in the response when it is issued, in the identity when it acts."""
+        issued = self.text("responseElements", "credentials", "accessKeyId")
+        if self.asks_for_session or not self.is_federated:
+            return issued
+        return self.text("userIdentity", "accessKeyId") or issued
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """None for a failed call, which made no session, and for events that are no issuance."""
+        if self.outcome == "failure" or not self.asks_for_session:
+            return None
+        stated = _time(self._at("responseElements", "credentials", "expiration"))
+        if stated is not None:
+            return stated
+        if self.time is None or self.seconds_effective is None:
+            return None
+        return self.time + timedelta(seconds=self.seconds_effective)
+
+
+def bounded(text: str, limit: int = MAX_TEXT) -> str:
+    return text if len(text) <= limit else text[: limit - len(_CUT)] + _CUT
+
+
+def _tag_text(value: object) -> str | None:
+    return bounded(value, MAX_TAG) if isinstance(value, str) else None
+
+
+def _federated_name(arn: str | None) -> str | None:
+    found = _FEDERATED.fullmatch(arn) if arn else None
+    return found["name"] if found else None
+
+
+def _withheld(value: object) -> Unread | None:
+    """Whether CloudTrail says that it left the value out."""
+    if value == _HIDDEN:
+        return Unread("hidden_due_to_security_reasons")
+    if isinstance(value, dict) and str(value.get("omitted")).lower() == "true":
+        return Unread("omitted_too_large")
+    return None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124  NaN
+        return None
+    if abs(value) > _MAX_NUMBER:
+        return math.copysign(_MAX_NUMBER, value)
+    return int(value) if value == int(value) else value
+
+
+def _time(value: object) -> datetime | None:
+    if not isinstance(value, str) or len(value) > 64:
+        return None
+    text = value.replace("\u202f", " ").strip()  # newer JDKs put a narrow space before PM
+    found = _EXPIRATION.fullmatch(text)
+    try:
+        if found is not None:
+            hour = int(found["hour"]) % 12 + (12 if found["half"] == "PM" else 0)
+            month = _MONTHS.index(found["month"]) + 1
+            clock = (int(found["day"]), hour, int(found["minute"]), int(found["second"]))
+            return datetime(int(found["year"]), month, *clock, tzinfo=UTC)
+        moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+# --- redaction ---------------------------------------------------------------------------------
+
+
+def redact(record: Mapping[str, object]) -> dict[str, object]:
+    """A copy of the record without its secrets, whether under their own key or inside a longer text."""
+    values = sorted(set(_secrets(record, 0)), key=len, reverse=True)
+    known = re.compile("|".join(map(re.escape, values))) if values else None
+    redacted = _redacted(None, record, known, 0)
+    return redacted if isinstance(redacted, dict) else {}
+
+
+def _is_secret(key: object) -> bool:
+    return isinstance(key, str) and key.lower().replace("_", "").replace("-", "") in _SECRET_KEYS
+
+
+def _secrets(value: object, depth: int) -> Iterator[str]:
+    """Secret values long enough to be looked for elsewhere: a token repeated in a message is a token."""
+    if depth > _MAX_DEPTH:
+        return
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if _is_secret(key) and isinstance(inner, str) and len(inner) >= 16 and inner != _HIDDEN:
+                yield inner
+            else:
+                yield from _secrets(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _secrets(inner, depth + 1)
+
+
+def _redacted(key: str | None, value: object, known: re.Pattern[str] | None, depth: int) -> object:
+    if value is not None and _is_secret(key):
+        return REDACTED
+    if isinstance(value, str):
+        text = known.sub(REDACTED, value) if known else value
+        return _SECRET_TEXT.sub(_mask, _encodable(text))
+    if depth > _MAX_DEPTH and isinstance(value, Mapping | list):
+        return "[too deep]"
+    if isinstance(value, Mapping):
+        return {_encodable(str(k)): _redacted(str(k), inner, known, depth + 1) for k, inner in value.items()}
+    if isinstance(value, list):
+        return [_redacted(None, inner, known, depth + 1) for inner in value]
+    return value
+
+
+def _encodable(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _mask(found: re.Match[str]) -> str:
+    return REDACTED if found["token"] else f"{found['key']}{found['between']}{REDACTED}"

@@ -1,0 +1,72 @@
+"""Every request of a federation token: rare in most companies, and worth knowing in all of them."""
+
+from collections.abc import Sequence
+
+from service.event import Event, bounded
+from service.finding import Technique
+from service.rules import response
+from service.rules.rule import Clause, Held, Rule
+
+
+def _requested(event: Event) -> Held:
+    verb = "failed to obtain" if event.outcome == "failure" else "obtained"
+    return Held("eventName", event.text("eventName"), f"The caller {verb} a federation token.")
+
+
+def _title(event: Event, _clauses: Sequence[str]) -> str:
+    name = f" named {bounded(event.federated_user_name, response.SHORT)}" if event.federated_user_name else ""
+    if event.outcome == "failure":
+        return f"Failed try to get a federated session{name} by {response.who(event)}"
+    return f"Federated session{name} issued to {response.who(event)}"
+
+
+def _describe(event: Event, _clauses: Sequence[str]) -> str:
+    if event.outcome == "failure":
+        return (
+            "A call of sts:GetFederationToken failed. A failed call often carries no parameters, so what was "
+            "asked for may be unknown."
+        )
+    return (
+        f"A federated session was made with a long-term credential. It lives {response.lifetime(event)}, even "
+        "if that credential is deleted or disabled. Its power is what the caller may do and the session "
+        "policies allow, both; with no session policy it is nearly none, save for resource policies that "
+        "name the federated user."
+    )
+
+
+RULE = Rule(
+    id="sts-federation-token-issued",
+    version="1.0.0",
+    name="STS federation token requested",
+    summary="Every GetFederationToken call of STS, successful or not.",
+    watches=(("sts.amazonaws.com", "GetFederationToken"),),
+    clauses=(
+        Clause(
+            name="federation-token-requested",
+            holds_when="the event is a GetFederationToken of sts.amazonaws.com, success or failure",
+            check=_requested,
+        ),
+    ),
+    techniques=(Technique("TA0003", "Persistence", "T1098", "Account Manipulation"),),
+    title=_title,
+    describe=_describe,
+    runbook=response.issuance_steps,
+    false_positives=(
+        "Custom identity brokers and portals that mint sessions for their users.",
+        (
+            "aws-vault without MFA or roles: it opens sessions by this call, with an inline policy of * on * "
+            "and the name cut to 32 characters."
+        ),
+    ),
+    blind_spots=(
+        "A trail that does not record the region's STS endpoint, or leaves out management events.",
+        "An event name that differs in letter case is counted as a near miss, not matched.",
+        "GetSessionToken and AssumeRole give sessions too; they are not this rule's subject.",
+    ),
+    references=(
+        response.API_REFERENCE,
+        response.CONTROL_REFERENCE,
+        "https://attack.mitre.org/techniques/T1098/",
+    ),
+    differs=("Fires on failures too, and says which questions a missing parameter leaves open.",),
+)

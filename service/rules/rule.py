@@ -1,0 +1,88 @@
+"""What a rule is: metadata, the events it watches, and its clauses, each a small typed predicate."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from service.event import Event, Unread
+from service.finding import NotEvaluable, Technique
+
+Verdict = Literal["match", "no_match", "not_evaluable", "suppressed", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A clause holds: the value that made it hold, and the place in the record where it stands."""
+
+    path: str
+    value: object
+    explanation: str
+
+
+# A clause holds, does not, or cannot be told.
+Answer = Held | Unread | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clause:
+    name: str
+    holds_when: str
+    check: Callable[[Event], Answer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """`id` is stable for ever; `version` changes whenever the same event may give another finding.
+
+    `title` and `describe` take the event and the names of the clauses that hold.
+    """
+
+    id: str
+    version: str
+    name: str
+    summary: str
+    watches: tuple[tuple[str, str], ...]  # (eventSource, eventName), compared exactly
+    applies: Callable[[Event], bool] = lambda _event: True
+    clauses: tuple[Clause, ...]
+    techniques: tuple[Technique, ...]
+    title: Callable[[Event, Sequence[str]], str]
+    describe: Callable[[Event, Sequence[str]], str]
+    runbook: Callable[[Event], list[str]]
+    false_positives: tuple[str, ...]
+    blind_spots: tuple[str, ...]
+    references: tuple[str, ...]
+    differs: tuple[str, ...] = ()  # from the published rule it grew from, on purpose
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A rule's answer to one event, clause by clause."""
+
+    rule: Rule
+    answers: tuple[tuple[Clause, Answer], ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Match if any clause holds; else not evaluable if any could not be read."""
+        answers = [answer for _, answer in self.answers]
+        if any(isinstance(answer, Held) for answer in answers):
+            return "match"
+        return "not_evaluable" if any(isinstance(answer, Unread) for answer in answers) else "no_match"
+
+    @property
+    def held(self) -> list[tuple[Clause, Held]]:
+        return [(clause, answer) for clause, answer in self.answers if isinstance(answer, Held)]
+
+    @property
+    def not_evaluable(self) -> list[NotEvaluable]:
+        return [
+            NotEvaluable(self.rule.id, clause.name, answer.reason)
+            for clause, answer in self.answers
+            if isinstance(answer, Unread)
+        ]
+
+
+def evaluate(rule: Rule, event: Event) -> Evaluation:
+    """Ask every clause. Raises whatever a clause raises; the detector isolates it."""
+    clauses = rule.clauses if rule.applies(event) else ()
+    return Evaluation(rule, tuple((clause, clause.check(event)) for clause in clauses))
