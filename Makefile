@@ -2,7 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LOCKS := requirements/run.txt requirements/dev.txt requirements/build.txt
-UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
+UV_COMPILE := .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UV_FLAGS)
+
+export RUFF_CACHE_DIR := .cache/ruff
+export MYPY_CACHE_DIR := .cache/mypy
+export PYTEST_ADDOPTS += -o cache_dir=.cache/pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test verify lint format bench lock
@@ -18,3 +22,40 @@ help: ## this list
 	@touch $@
 
 setup: .venv/ready ## make .venv with everything pinned; then .venv/bin/tokentrail works
+
+demo: .venv/ready ## the whole pipeline on sample events: no broker, no Java
+	$(BIN)/tokentrail demo
+
+run: .venv/ready ## the service, with the settings of the environment and config/
+	$(BIN)/tokentrail run
+
+test: .venv/ready ## tests; those with a real Kafka need java and mvn, else they say why they skip
+	$(BIN)/pytest -m "not long"
+
+verify: lint ## lint and every test, the long ones too
+	$(BIN)/pytest
+
+lint: .venv/ready ## style, formatting, types, import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter
+
+format: .venv/ready ## mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: ## speed, compared with saved results
+	@echo 'make bench: not built yet' >&2; exit 1
+
+.cache/uv/ready: requirements/uv.txt
+	$(PYTHON) -m venv --clear .cache/uv
+	.cache/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+lock: .cache/uv/ready ## make requirements/*.txt anew, keeping pins that still fit (newest: UV_FLAGS=--upgrade)
+	$(UV_COMPILE) pyproject.toml -o requirements/run.txt
+	$(UV_COMPILE) pyproject.toml --group dev -o requirements/dev.txt
+	$(UV_COMPILE) --group build -o requirements/build.txt
+	$(UV_COMPILE) requirements/uv.in -o requirements/uv.txt
+	@touch .cache/uv/ready

@@ -9,13 +9,15 @@ from functools import partial
 from typing import Final, TypeVar
 
 from service import finding as findings
-from service.event import MAX_TEXT, Event, bounded
+from service.event import Event
 from service.finding import RISK_SCORES, SEVERITIES, Finding, NotEvaluable, Origin, Reason, Tag, rfc3339
 from service.rules import response
 from service.rules.rule import Evaluation, Rule, Verdict, evaluate
 from service.rules.severity import severity
 
 _NOWHERE: Final = Origin()
+_MAX_ARNS: Final = 20  # the API takes 10
+_MAX_ARN: Final = 512
 T = TypeVar("T")
 
 
@@ -121,7 +123,8 @@ def _finding(
         description=rule.describe(event, clauses),
         clauses=clauses,
         reasons=[
-            Reason(clause.name, held.path, _shown(held.value), held.explanation) for clause, held in match.held
+            Reason(clause.name, held.path, _shown(event, held.value), held.explanation)
+            for clause, held in match.held
         ],
         not_evaluable=list(unread),
         outcome=event.outcome,
@@ -146,10 +149,10 @@ def _finding(
         duration_seconds_requested=math.ceil(requested) if isinstance(requested, int | float) else None,
         duration_seconds_effective=event.seconds_effective if event.asks_for_session else None,
         expires_at=rfc3339(event.expires_at),
-        policy_arns=list(arns),
+        policy_arns=[event.shown(arn, _MAX_ARN) for arn in arns[:_MAX_ARNS]],
         inline_policy_grade=event.inline_policy.grade if event.asks_for_session else None,
         policy_contents_unknown=any(_is_customers(arn) for arn in arns),
-        session_tags=[Tag(tag["key"], tag["value"]) for tag in tags] if tags else None,
+        session_tags=[Tag(key, value) for key, value in tags] if tags else None,
         issued_access_key_id=event.issued_access_key_id,
         session_key=findings.session_key(event.issued_access_key_id),
         related_finding_ids=[other for other in ids if other != own_id],
@@ -173,7 +176,7 @@ def _is_customers(arn: str) -> bool:
     return ":iam::aws:policy/" not in arn
 
 
-def _shown(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return bounded(value) if value else None
-    return bounded(json.dumps(value, default=str), MAX_TEXT)
+def _shown(event: Event, value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    return event.shown(value if isinstance(value, str) else json.dumps(value, default=str))

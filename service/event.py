@@ -23,8 +23,6 @@ SHORTEST_SECONDS: Final = 900
 LONGEST_SECONDS: Final = 129_600
 ROOT_SECONDS: Final = 3_600  # what a root session gets, whatever was asked
 MAX_TEXT: Final = 2_048  # as long as the API lets an inline policy be
-MAX_POLICY_ARNS: Final = 20  # the API takes 10
-MAX_ARN: Final = 512
 MAX_TAGS: Final = 50
 MAX_TAG: Final = 256
 REDACTED: Final = "[redacted]"
@@ -69,7 +67,13 @@ class Event:
     """One record. Everything read from it is bounded text, a number, or a value of the vocabulary here."""
 
     def __init__(self, record: Mapping[str, object]) -> None:
-        self.record = redact(record)
+        self._raw = record  # what the rules judge: redaction must not change what a policy says
+        self._secrets = _secrets_of(record)
+        self.record = redact(record, self._secrets)
+
+    def shown(self, text: str, limit: int = MAX_TEXT) -> str:
+        """Text of the record that a rule judged, made fit to leave the process."""
+        return bounded(_without_secrets(text, self._secrets), limit)
 
     def text(self, *path: str) -> str | None:
         """The text at a path, cut at MAX_TEXT; None when absent, empty, hidden or no text."""
@@ -135,8 +139,8 @@ class Event:
     # --- what was asked of GetFederationToken
 
     @cached_property
-    def parameters(self) -> dict[str, object] | Unread:
-        value = self.record.get("requestParameters")
+    def _parameters(self) -> dict[str, object] | Unread:
+        value = self._raw.get("requestParameters")
         if value is None:
             return Unread("request_parameters_null")
         unread = _withheld(value)
@@ -146,9 +150,9 @@ class Event:
 
     def _parameter(self, name: str) -> object | Unread:
         """A request parameter, None when it was not given."""
-        if isinstance(self.parameters, Unread):
-            return self.parameters
-        value = self.parameters.get(name)
+        if isinstance(self._parameters, Unread):
+            return self._parameters
+        value = self._parameters.get(name)
         return _withheld(value) or value
 
     @cached_property
@@ -179,10 +183,8 @@ class Event:
             return PolicyArns((), value)
         elements = [] if value is None else value if isinstance(value, list) else [value]
         arns = [element.get("arn") if isinstance(element, dict) else element for element in elements]
-        texts = [arn for arn in arns if isinstance(arn, str) and arn not in ("", _HIDDEN)]
-        whole = len(texts) == len(arns) <= MAX_POLICY_ARNS
-        kept = tuple(bounded(arn, MAX_ARN) for arn in texts[:MAX_POLICY_ARNS])
-        return PolicyArns(kept, None if whole else Unread("policy_arns_unreadable"))
+        texts = tuple(arn for arn in arns if isinstance(arn, str) and arn not in ("", _HIDDEN))
+        return PolicyArns(texts, None if len(texts) == len(arns) else Unread("policy_arns_unreadable"))
 
     @cached_property
     def inline_policy(self) -> policy.Assessment:
@@ -193,7 +195,7 @@ class Event:
 
     @property
     def inline_policy_text(self) -> object:
-        return None if isinstance(self.parameters, Unread) else self.parameters.get("policy")
+        return None if isinstance(self._parameters, Unread) else self._parameters.get("policy")
 
     @property
     def grants_nothing_by_itself(self) -> bool:
@@ -201,12 +203,13 @@ class Event:
         return self.inline_policy.grade == "absent" and self.policy_arns == PolicyArns(())
 
     @property
-    def session_tags(self) -> list[dict[str, str | None]] | None:
-        tags = None if isinstance(self.parameters, Unread) else self.parameters.get("tags")
+    def session_tags(self) -> list[tuple[str | None, str | None]] | None:
+        """Pairs of key and value."""
+        tags = self._at("requestParameters", "tags")
         if not isinstance(tags, list) or not tags:
             return None
         pairs = [tag for tag in tags if isinstance(tag, dict)][:MAX_TAGS]
-        return [{name: _tag_text(tag.get(name)) for name in ("key", "value")} for tag in pairs]
+        return [(_tag_text(tag.get("key")), _tag_text(tag.get("value"))) for tag in pairs]
 
     # --- the federated session, when it is issued and when it acts
 
@@ -218,10 +221,7 @@ class Event:
     def federated_user_name(self) -> str | None:
         if not self.asks_for_session:
             return _federated_name(self.principal_arn)
-        asked = self._parameter("name")
-        if isinstance(asked, str) and asked:
-            return bounded(asked)
-        return _federated_name(self.federated_user_arn)
+        return self.text("requestParameters", "name") or _federated_name(self.federated_user_arn)
 
     @property
     def federated_user_arn(self) -> str | None:
@@ -309,19 +309,22 @@ def _time(value: object) -> datetime | None:
 # --- redaction ---------------------------------------------------------------------------------
 
 
-def redact(record: Mapping[str, object]) -> dict[str, object]:
+def redact(record: Mapping[str, object], secrets: re.Pattern[str] | None) -> dict[str, object]:
     """A copy of the record without its secrets, whether under their own key or inside a longer text."""
-    values = sorted(set(_secrets(record, 0)), key=len, reverse=True)
-    known = re.compile("|".join(map(re.escape, values))) if values else None
-    redacted = _redacted(None, record, known, 0)
+    redacted = _redacted(None, record, secrets, 0)
     return redacted if isinstance(redacted, dict) else {}
+
+
+def _secrets_of(record: Mapping[str, object]) -> re.Pattern[str] | None:
+    values = sorted(set(_secret_values(record, 0)), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, values))) if values else None
 
 
 def _is_secret(key: object) -> bool:
     return isinstance(key, str) and key.lower().replace("_", "").replace("-", "") in _SECRET_KEYS
 
 
-def _secrets(value: object, depth: int) -> Iterator[str]:
+def _secret_values(value: object, depth: int) -> Iterator[str]:
     """Secret values long enough to be looked for elsewhere: a token repeated in a message is a token."""
     if depth > _MAX_DEPTH:
         return
@@ -330,18 +333,17 @@ def _secrets(value: object, depth: int) -> Iterator[str]:
             if _is_secret(key) and isinstance(inner, str) and len(inner) >= 16 and inner != _HIDDEN:
                 yield inner
             else:
-                yield from _secrets(inner, depth + 1)
+                yield from _secret_values(inner, depth + 1)
     elif isinstance(value, list):
         for inner in value:
-            yield from _secrets(inner, depth + 1)
+            yield from _secret_values(inner, depth + 1)
 
 
 def _redacted(key: str | None, value: object, known: re.Pattern[str] | None, depth: int) -> object:
     if value is not None and _is_secret(key):
         return REDACTED
     if isinstance(value, str):
-        text = known.sub(REDACTED, value) if known else value
-        return _SECRET_TEXT.sub(_mask, _encodable(text))
+        return _without_secrets(value, known)
     if depth > _MAX_DEPTH and isinstance(value, Mapping | list):
         return "[too deep]"
     if isinstance(value, Mapping):
@@ -349,6 +351,11 @@ def _redacted(key: str | None, value: object, known: re.Pattern[str] | None, dep
     if isinstance(value, list):
         return [_redacted(None, inner, known, depth + 1) for inner in value]
     return value
+
+
+def _without_secrets(text: str, known: re.Pattern[str] | None) -> str:
+    text = known.sub(REDACTED, text) if known else text
+    return _SECRET_TEXT.sub(_mask, _encodable(text))
 
 
 def _encodable(text: str) -> str:

@@ -1,0 +1,439 @@
+"""Bytes from a message or a file -> CloudTrail records, whatever they were wrapped in.
+
+An envelope is told by its content, never by configuration, so one topic may mix them. What is no record is
+either ignored for a reason that is counted, or rejected: one bad part costs that part only.
+
+Decoding is in two steps. A glance at the few keys that tell envelopes apart checks the whole JSON syntax and
+gives a record's two names; `load` decodes a record in full, which only a record that some rule watches needs.
+"""
+
+import base64
+import binascii
+import codecs
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from service.errors import DecodeError
+
+Envelope = Literal["record", "records", "documents", "eventbridge", "cloudwatch", "sns"]
+
+# Why a part is ignored; the values are metric labels.
+IgnoredKind = Literal[
+    "cloudwatch_control",  # a subscription's reachability test
+    "digest",  # a digest file of CloudTrail's own integrity check
+    "insight",  # an Insights event: about rates of calls, not about a call
+    "not_cloudtrail",  # another event of EventBridge
+    "s3_pointer",  # only says where in S3 a log file lies
+    "sns_control",  # subscription confirmations
+    "tombstone",  # a message without value
+]
+
+# Why a part is rejected; the values are metric labels.
+REASONS: Final = (
+    "base64",  # looks like base64 of gzip, and is not
+    "empty",  # no bytes, or white space only
+    "gzip",  # a damaged or truncated gzip stream
+    "json",  # broken or truncated JSON
+    "not_a_record",  # JSON, but neither a record nor a known envelope
+    "not_json",  # binary or plain text
+    "too_deep",  # nested beyond what is worth following
+    "too_large",  # decompresses to more than the limit
+)
+
+DEFAULT_LIMIT: Final = 64 * 1024 * 1024
+_MAX_NESTING: Final = 8
+_GZIP: Final = b"\x1f\x8b"
+_GZIP_IN_BASE64: Final = b"H4sI"
+_CONTROL_MESSAGE: Final = Raw(b'"CONTROL_MESSAGE"')
+_NOTIFICATION: Final = Raw(b'"Notification"')
+_SNS_CONTROL: Final = (Raw(b'"SubscriptionConfirmation"'), Raw(b'"UnsubscribeConfirmation"'))
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """A record still as JSON; the names are None where they are absent or no text."""
+
+    data: bytes
+    source: str | None
+    name: str | None
+    envelope: Envelope
+
+
+class Ignored(msgspec.Struct, frozen=True):
+    kind: IgnoredKind
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """`data` is the part as it was found; `detail` says what is wrong and where, without event text."""
+
+    data: bytes
+    reason: str
+    detail: str
+
+
+Part = Record | Ignored | Rejected
+
+
+class _Glance(msgspec.Struct, gc=False, rename="camel"):
+    """The keys that tell envelopes apart. All but the names stay undecoded."""
+
+    event_name: str | UnsetType | None = UNSET
+    event_source: str | UnsetType | None = UNSET
+    records: Raw | UnsetType = msgspec.field(name="Records", default=UNSET)
+    detail: Raw | UnsetType = UNSET
+    detail_type: Raw | UnsetType = msgspec.field(name="detail-type", default=UNSET)
+    message_type: Raw | UnsetType = UNSET
+    log_events: Raw | UnsetType = UNSET
+    type: Raw | UnsetType = msgspec.field(name="Type", default=UNSET)
+    message: Raw | UnsetType = msgspec.field(name="Message", default=UNSET)
+
+
+class _Telltales(msgspec.Struct, rename="camel"):
+    """The keys that tell what an object without two names is."""
+
+    event_name: Any = UNSET
+    event_source: Any = UNSET
+    event_type: Any = None
+    event_category: Any = None
+    event_version: Raw | UnsetType = UNSET
+    user_identity: Raw | UnsetType = UNSET
+    insight_details: Raw | UnsetType = UNSET
+    digest_s3_bucket: Raw | UnsetType = msgspec.field(name="digestS3Bucket", default=UNSET)
+    digest_start_time: Raw | UnsetType = UNSET
+    s3_bucket: Raw | UnsetType = UNSET
+    s3_object_key: Raw | UnsetType = UNSET
+
+
+class _LogEvent(msgspec.Struct):
+    message: str
+
+
+_glance: Final = msgspec.json.Decoder(_Glance).decode
+_telltales: Final = msgspec.json.Decoder(_Telltales).decode
+_elements: Final = msgspec.json.Decoder(list[Raw]).decode
+_text: Final = msgspec.json.Decoder(str).decode
+_log_event: Final = msgspec.json.Decoder(_LogEvent).decode
+_anything: Final = msgspec.json.Decoder().decode
+
+# What msgspec raises on bytes that are no valid JSON, or JSON of another shape.
+_BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def unwrap(data: bytes, limit: int = DEFAULT_LIMIT) -> Iterable[Part]:
+    """The parts of a message or a file, in order. Never raises.
+
+    `limit` bounds the decompressed bytes of the whole.
+    """
+    try:
+        glance = _glance(data)
+    except _BROKEN:
+        return _Unwrapping(limit).text(data, None, 0)
+    source, name = glance.event_source, glance.event_name
+    if isinstance(source, str) and isinstance(name, str) and glance.records is UNSET:
+        return (Record(data, source, name, "record"),)
+    return _Unwrapping(limit).object(data, glance, None, 0)
+
+
+def load(record: Record) -> dict[str, object]:
+    """Decode a record in full. Raises DecodeError."""
+    try:
+        value = _anything(record.data)
+    except _BROKEN:
+        value = _mended(record.data)
+    if not isinstance(value, dict):
+        raise DecodeError("json", "the record cannot be decoded in full")
+    return value
+
+
+@dataclass(slots=True)
+class _Unwrapping:
+    """One call of `unwrap`. `left` is how many bytes it may still decompress.
+
+    In the methods, `envelope` is the outermost one met so far and `depth` how many lie around the data.
+    """
+
+    left: int
+
+    def document(self, data: bytes, envelope: Envelope | None, depth: int) -> Iterator[Part]:
+        if depth > _MAX_NESTING:
+            yield Rejected(data, "too_deep", f"envelopes nested more than {_MAX_NESTING} deep")
+            return
+        try:
+            glance = _glance(data)
+        except _BROKEN:
+            yield from self.text(data, envelope, depth)
+        else:
+            yield from self.object(data, glance, envelope, depth)
+
+    def object(self, data: bytes, glance: _Glance, envelope: Envelope | None, depth: int) -> Iterator[Part]:
+        if glance.records is not UNSET:
+            yield from self.elements(bytes(glance.records), envelope or "records", depth)
+        elif isinstance(glance.event_source, str) and isinstance(glance.event_name, str):
+            if glance.event_source == "aws:s3":
+                yield Ignored("s3_pointer")
+            else:
+                yield Record(data, glance.event_source, glance.event_name, envelope or "record")
+        elif glance.detail is not UNSET:
+            yield from self.eventbridge(glance.detail, glance.detail_type, envelope or "eventbridge", depth)
+        elif glance.message_type is not UNSET:
+            yield from self.cloudwatch(data, glance, envelope or "cloudwatch", depth)
+        elif glance.type is not UNSET:
+            yield from self.sns(data, glance, envelope or "sns", depth)
+        else:
+            yield _nameless(data, envelope)
+
+    def elements(self, array: bytes, envelope: Envelope, depth: int) -> Iterator[Part]:
+        try:
+            elements = _elements(array)
+        except _BROKEN:
+            yield Rejected(array, "not_a_record", "Records is no array")
+            return
+        for element in elements:
+            yield from self.document(bytes(element), envelope, depth + 1)
+
+    def eventbridge(
+        self, detail: Raw, detail_type: Raw | UnsetType, envelope: Envelope, depth: int
+    ) -> Iterator[Part]:
+        if detail_type is not UNSET and not bytes(detail_type).endswith(b'via CloudTrail"'):
+            yield Ignored("not_cloudtrail")
+        else:
+            yield from self.document(bytes(detail), envelope, depth + 1)
+
+    def cloudwatch(self, data: bytes, glance: _Glance, envelope: Envelope, depth: int) -> Iterator[Part]:
+        if glance.message_type == _CONTROL_MESSAGE:
+            yield Ignored("cloudwatch_control")
+            return
+        try:
+            events = _elements(b"" if glance.log_events is UNSET else glance.log_events)
+        except _BROKEN:
+            yield Rejected(data, "not_a_record", "logEvents is no array")
+            return
+        for event in events:
+            try:
+                message = _log_event(event).message
+            except _BROKEN:
+                yield Rejected(bytes(event), "not_a_record", "a log event without message")
+            else:
+                yield from self.document(message.encode(), envelope, depth + 1)
+
+    def sns(self, data: bytes, glance: _Glance, envelope: Envelope, depth: int) -> Iterator[Part]:
+        if glance.type in _SNS_CONTROL:
+            yield Ignored("sns_control")
+        elif glance.type == _NOTIFICATION and glance.message is not UNSET:
+            yield from self.document(bytes(glance.message), envelope, depth + 1)
+        else:
+            yield Rejected(data, "not_a_record", "no envelope that is known")
+
+    def text(self, data: bytes, envelope: Envelope | None, depth: int) -> Iterator[Part]:
+        """What is not one well-formed JSON object with readable names."""
+        stripped = data.strip().removeprefix(codecs.BOM_UTF8)
+        if not stripped:
+            yield Rejected(data, "empty", "no content")
+        elif stripped.startswith(_GZIP):
+            yield from self.compressed(data, stripped, envelope, depth)
+        elif stripped.startswith(_GZIP_IN_BASE64):
+            yield from self.encoded(data, stripped, envelope, depth)
+        elif stripped[:1] == b'"' and (quoted := _quoted(stripped)) is not None:
+            yield from self.document(quoted, envelope, depth + 1)
+        elif stripped[:1] == b"{" and (odd := _with_odd_names(stripped, envelope)) is not None:
+            yield odd
+        elif stripped[:1] == b"[" and (elements := _array(stripped)) is not None:
+            for element in elements:
+                yield from self.document(bytes(element), envelope or "documents", depth + 1)
+        else:
+            yield from self.several(data, stripped, envelope, depth)
+
+    def compressed(self, data: bytes, stripped: bytes, envelope: Envelope | None, depth: int) -> Iterator[Part]:
+        try:
+            inner = _gunzip(stripped, self.left)
+        except zlib.error:
+            yield Rejected(data, "gzip", "a damaged or truncated gzip stream")
+        except _TooLarge:
+            yield Rejected(data, "too_large", "decompresses to more than the limit")
+        else:
+            self.left -= len(inner)
+            yield from self.document(inner, envelope, depth + 1)
+
+    def encoded(self, data: bytes, stripped: bytes, envelope: Envelope | None, depth: int) -> Iterator[Part]:
+        try:
+            inner = base64.b64decode(b"".join(stripped.split()), validate=True)
+        except binascii.Error:
+            yield Rejected(data, "base64", "looks like base64 of gzip, and is not")
+        else:
+            yield from self.document(inner, envelope, depth + 1)
+
+    def several(self, data: bytes, stripped: bytes, envelope: Envelope | None, depth: int) -> Iterator[Part]:
+        """Several documents, one a line or one after the other; else a broken one, mended or taken apart."""
+        pieces = _lines(stripped)
+        if pieces is None:
+            mended = _mended_text(stripped)
+            if mended is not None:
+                yield from self.document(mended, envelope, depth + 1)
+                return
+            pieces = list(_apart(stripped))
+        if pieces == [stripped]:
+            yield _hopeless(data, stripped)
+            return
+        inside: Envelope = "records" if _OPENING_RECORDS.match(stripped) else "documents"
+        for piece in pieces:
+            yield from self.document(piece, envelope or inside, depth + 1)
+
+
+def _hopeless(data: bytes, stripped: bytes) -> Rejected:
+    if stripped[:1] in (b"{", b"[", b'"'):
+        return Rejected(data, "json", "broken JSON")
+    try:
+        _anything(stripped)
+    except _BROKEN:
+        return Rejected(data, "not_json", "neither JSON nor gzip")
+    return Rejected(data, "not_a_record", "JSON, but no object")
+
+
+def _nameless(data: bytes, envelope: Envelope | None) -> Part:
+    """An object that is no envelope and lacks at least one of a record's names."""
+    seen = _telltales(data)
+    if seen.event_type == "AwsCloudTrailInsight" or seen.event_category == "Insight" or _has(seen.insight_details):
+        return Ignored("insight")
+    if _has(seen.digest_s3_bucket, seen.digest_start_time):
+        return Ignored("digest")
+    if _has(seen.s3_bucket, seen.s3_object_key):
+        return Ignored("s3_pointer")
+    if _has(seen.event_name, seen.event_source, seen.user_identity, seen.event_version):
+        source = seen.event_source if isinstance(seen.event_source, str) else None
+        name = seen.event_name if isinstance(seen.event_name, str) else None
+        return Record(data, source, name, envelope or "record")
+    return Rejected(data, "not_a_record", "neither a CloudTrail record nor an envelope that is known")
+
+
+def _has(*values: object) -> bool:
+    return any(value is not UNSET for value in values)
+
+
+def _with_odd_names(data: bytes, envelope: Envelope | None) -> Part | None:
+    """An object whose names (or the likes) are no text: a list as its `eventName`, say."""
+    try:
+        return _nameless(data, envelope)
+    except _BROKEN:
+        return None
+
+
+def _quoted(data: bytes) -> bytes | None:
+    try:
+        return _text(data).encode()
+    except _BROKEN:
+        return None
+
+
+def _array(data: bytes) -> list[Raw] | None:
+    try:
+        return _elements(data)
+    except _BROKEN:
+        return None
+
+
+def _gunzip(data: bytes, limit: int) -> bytes:
+    """All members of a gzip stream. Raises zlib.error, or _TooLarge beyond `limit` bytes."""
+    pieces: list[bytes] = []
+    made = 0
+    while data.startswith(_GZIP):
+        member = zlib.decompressobj(wbits=31)
+        pieces.append(member.decompress(data, limit - made + 1))
+        made += len(pieces[-1])
+        if made > limit:
+            raise _TooLarge
+        if not member.eof:
+            raise zlib.error("truncated")
+        data = member.unused_data.lstrip(b"\0")  # some writers pad
+    if data:
+        raise zlib.error("trailing bytes")
+    return b"".join(pieces)
+
+
+class _TooLarge(Exception):
+    pass
+
+
+# --- several documents, and broken ones ----------------------------------------------------------
+
+_OPENING_RECORDS: Final = re.compile(rb'\{\s*"Records"\s*:\s*\[')
+_OPENING: Final = re.compile(rb'(?:\{\s*"Records"\s*:\s*)?\[')
+_TOKEN: Final = re.compile(rb'"(?:[^"\\\n]|\\.)*+"|[{}\[\]]')
+_SEPARATORS: Final = b" \t\r\n,\0"
+
+
+def _lines(data: bytes) -> list[bytes] | None:
+    """The lines, if at least one that is not indented is a whole JSON object."""
+    lines = [line for line in data.split(b"\n") if line.strip()]
+    if len(lines) < 2 or not any(line[:1] == b"{" and _is_object(line) for line in lines):
+        return None
+    return lines
+
+
+def _is_object(data: bytes) -> bool:
+    try:
+        _telltales(data)
+    except _BROKEN:
+        return False
+    return True
+
+
+def _apart(data: bytes) -> Iterator[bytes]:  # noqa: C901  a scanner reads best in one piece
+    """Objects standing side by side, or in an array that is broken somewhere; rests are pieces too."""
+    opening = _OPENING.match(data)
+    start = end = opening.end() if opening else 0
+    depth = 0
+    for token in _TOKEN.finditer(data, end):
+        symbol = token[0]
+        if symbol in (b"{", b"["):
+            if depth == 0 and symbol == b"{":
+                if rest := data[end : token.start()].strip(_SEPARATORS):
+                    yield rest
+                start = token.start()
+            depth += 1
+        elif symbol in (b"}", b"]"):
+            if depth == 0:
+                if not opening:
+                    continue
+                if rest := data[end : token.start()].strip(_SEPARATORS):
+                    yield rest
+                return  # the array's own end: what follows closes what is around it
+            depth -= 1
+            if depth == 0:
+                end = token.end()
+                yield data[start:end]
+    if rest := data[end:].strip(_SEPARATORS):
+        yield rest
+
+
+def _mended(data: bytes) -> object:
+    """Decode as leniently as the standard library can: a finding must not hang on a stray byte.
+
+    Takes invalid UTF-8 and lone surrogates (as U+FFFD and `?`), control characters, NaN (as null) and numbers
+    beyond a double. Raises DecodeError.
+    """
+    try:
+        return json.loads(
+            data.decode(json.detect_encoding(data), "replace"),
+            strict=False,
+            parse_constant=lambda _name: None,
+            parse_float=lambda number: max(-1.7e308, min(float(number), 1.7e308)),
+        )
+    except (ValueError, RecursionError) as error:
+        raise DecodeError("json", "the record cannot be decoded in full") from error
+
+
+def _mended_text(data: bytes) -> bytes | None:
+    """The document made well-formed; None when that is beyond us, or no object or array comes of it."""
+    try:
+        value = _mended(data)
+        if not isinstance(value, dict | list):
+            return None
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+    except (DecodeError, RecursionError):
+        return None
