@@ -1,0 +1,114 @@
+"""Every metric, in one class on a registry of its own. What was found counts after its commit only."""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from service.pipeline import Batch
+from service.rules.rule import Rule
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_AGES: Final = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600)
+_SIZES: Final = (1, 10, 100, 500, 1000, 2500, 5000, 10000)
+
+
+class Metrics:
+    """Updated once a batch, by the pipeline's thread; read by the probes' threads."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._rule_ids = [rule.id for rule in rules]
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"tokentrail_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"tokentrail_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: Sequence[float]) -> Histogram:
+            return Histogram(f"tokentrail_{name}", text, buckets=buckets, registry=registry)
+
+        self.messages = counter("messages_total", "Messages read and committed.")
+        self.message_bytes = counter("message_bytes_total", "Bytes of the values of committed messages.")
+        self.records = counter("records_total", "CloudTrail records, by the envelope they came in.", "envelope")
+        self.ignored = counter("ignored_records_total", "Parts that hold nothing to detect.", "kind")
+        self.verdicts = counter("rule_verdicts_total", "Answers of rules to records.", "rule", "verdict")
+        self.findings = counter("findings_total", "Findings published.", "rule", "severity", "outcome")
+        self.dead_letters = counter("dead_letters_total", "Dead letters published.", "reason")
+        self.near_misses = counter("near_misses_total", "Watched event names in another letter case.")
+        self.screened = counter("screened_messages_total", "Messages skipped by detect.screen, undecoded.")
+        self.commits = counter("commits_total", "Commits of a batch's offsets.", "result")
+        self.rebalances = counter("rebalances_total", "Partitions assigned, revoked or lost.", "kind")
+        self.replacements = counter("producer_replacements_total", "Producers replaced after a failure.")
+        self.lag = gauge("consumer_lag", "Messages not committed yet.", "topic", "partition")
+        self.assigned = gauge("assigned_partitions", "Partitions this process reads.")
+        self.paused = gauge("paused_partitions", "Partitions paused because too much of them is unreadable.")
+        self.batch_messages = histogram("batch_messages", "Messages in a batch.", _SIZES)
+        self.batch_seconds = histogram("batch_seconds", "Seconds from poll to commit of a batch.", _SECONDS)
+        self.latency = histogram(
+            "detection_latency_seconds", "Seconds from the poll to the commit of a finding.", _SECONDS
+        )
+        self.age = histogram("event_age_seconds", "Seconds from the event to its finding's commit.", _AGES)
+        build = gauge("build_info", "Always 1; the label has the version.", "version")
+        build.labels(version("tokentrail")).set(1)
+        self._start_at_zero()
+
+    def _start_at_zero(self) -> None:
+        """Series that alerts look at exist from the start: rate() cannot see a first increment."""
+        for rule_id in self._rule_ids:
+            for verdict in ("match", "no_match", "not_evaluable", "error"):
+                self.verdicts.labels(rule_id, verdict)
+        for result in ("success", "failure"):
+            self.commits.labels(result)
+
+    def committed(self, batch: Batch, seconds: float) -> None:
+        self.messages.inc(batch.messages)
+        self.message_bytes.inc(batch.bytes)
+        self.near_misses.inc(batch.near_misses)
+        self.batch_messages.observe(batch.messages)
+        self.batch_seconds.observe(seconds)
+        self.commits.labels("success").inc()
+        for envelope, count in batch.records.items():
+            self.records.labels(envelope).inc(count)
+        for kind, count in batch.ignored.items():
+            self.ignored.labels(kind).inc(count)
+        for reason, count in batch.rejected.items():
+            self.dead_letters.labels(reason).inc(count)
+        self._count_verdicts(batch)
+        now = time.time()
+        for finding in batch.findings:
+            self.findings.labels(finding.rule_id, finding.severity, finding.outcome).inc()
+            self.latency.observe(seconds)
+            if finding.event_time is not None:
+                event_time = datetime.fromisoformat(finding.event_time).astimezone(UTC)
+                self.age.observe(max(0.0, now - event_time.timestamp()))
+
+    def _count_verdicts(self, batch: Batch) -> None:
+        """Every rule answers every record; the batch leaves out "no match", by far the most."""
+        records = sum(batch.records.values())
+        answered = dict.fromkeys(self._rule_ids, 0)
+        for (rule_id, verdict), count in batch.verdicts.items():
+            self.verdicts.labels(rule_id, verdict).inc(count)
+            answered[rule_id] += count
+        for rule_id, count in answered.items():
+            self.verdicts.labels(rule_id, "no_match").inc(records - count)
+
+    def failed(self, _batch: Batch) -> None:
+        self.commits.labels("failure").inc()
+
+    def rebalanced(self, kind: str, assigned: int) -> None:
+        self.rebalances.labels(kind).inc()
+        self.assigned.set(assigned)
+
+    def lags(self, lags: Mapping[tuple[str, int], int]) -> None:
+        """Replace the series: those of partitions that are no longer ours go."""
+        self.lag.clear()
+        for (topic, partition), lag in lags.items():
+            self.lag.labels(topic, str(partition)).set(lag)
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)

@@ -1,0 +1,258 @@
+"""Poll, decode, detect, publish, commit: one batch after the other. Owns the delivery guarantee.
+
+The guarantee: a message's offset is committed only after everything it gave (findings, dead letters) was
+acknowledged by the brokers. When that fails the batch is forgotten, and read again from what was committed.
+Knows no client library: it declares the `Source` and the `Sink` it needs.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import Event as Flag
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from service.dead_letter import dead_letter
+from service.detect import Detector
+from service.envelopes import DEFAULT_LIMIT, Ignored, Record, Rejected, load, unwrap
+from service.errors import DecodeError, DeliveryError
+from service.finding import Finding, Origin, rfc3339, to_json
+
+Offsets = Mapping[tuple[str, int], int]
+
+_log: Final = structlog.get_logger("pipeline")
+
+
+class Message(Protocol):
+    """A Kafka message, read by calls as confluent-kafka has it: no copy is made of what nobody asks for."""
+
+    def topic(self) -> str | None: ...
+    def partition(self) -> int | None: ...
+    def offset(self) -> int | None: ...
+    def key(self) -> bytes | None: ...
+    def value(self) -> bytes | None: ...
+    def headers(self) -> list[tuple[str, bytes | None]] | None: ...
+    def timestamp(self) -> tuple[int, int]: ...
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A message to produce; `timestamp` is in milliseconds."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    timestamp: int
+
+
+class Source(Protocol):
+    """Where messages come from. Used by one thread."""
+
+    def poll(self) -> Sequence[Message]:
+        """Wait a fraction of a second for messages; none is a fine answer.
+
+        Raises Refused when the brokers will never let us read.
+        """
+
+    def rewind(self) -> None:
+        """Read again from what was committed. Raises DeliveryError when that cannot be asked."""
+
+
+class Sink(Protocol):
+    """Where outputs go, together with the offsets of what they came from. Used by one thread."""
+
+    def deliver(self, outputs: Sequence[Outgoing], offsets: Offsets) -> None:
+        """Return once outputs are acknowledged and then offsets, the next to read, are committed.
+
+        Raises DeliveryError (nothing was committed) or Refused (nothing ever will be).
+        """
+
+    def recover(self) -> None:
+        """Make the sink usable after a DeliveryError; calling it twice is safe. Raises DeliveryError."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one poll gave, counted; nothing of it counts for the metrics before its commit."""
+
+    polled_at: float
+    messages: int = 0
+    bytes: int = 0
+    records: Counter[str] = field(default_factory=Counter)  # by envelope
+    ignored: Counter[str] = field(default_factory=Counter)  # by kind
+    verdicts: Counter[tuple[str, str]] = field(
+        default_factory=Counter
+    )  # by rule and verdict; no_match is left out
+    near_misses: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)  # by reason
+    outputs: list[Outgoing] = field(default_factory=list)
+    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+
+
+class Observer(Protocol):
+    """What happened to batches, for the metrics."""
+
+    def committed(self, batch: Batch, seconds: float) -> None: ...
+    def failed(self, batch: Batch) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    findings: str
+    dead_letters: str
+
+
+class Pipeline:
+    """`run` until told to stop, or one `run_once` at a time, which is what tests drive."""
+
+    def __init__(  # noqa: PLR0913  the parts are named where they are wired, in service.app
+        self,
+        *,
+        source: Source,
+        sink: Sink,
+        detector: Detector,
+        topics: Topics,
+        observer: Observer,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        limit: int = DEFAULT_LIMIT,
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._detector = detector
+        self._topics = topics
+        self._observer = observer
+        self._clock = clock
+        self._limit = limit
+        self._broken = False
+        self.moved_at = time.monotonic()  # of the last step, for the liveness probe
+
+    @property
+    def usable(self) -> bool:
+        return not self._broken
+
+    def run(self, stop: Flag) -> None:
+        while not stop.is_set():
+            self.run_once()
+
+    def run_once(self) -> int:
+        """One batch, or one try to recover. Returns how many messages were committed."""
+        self.moved_at = time.monotonic()
+        if self._broken:
+            return self._recover()
+        messages = self._source.poll()
+        self.moved_at = time.monotonic()
+        if not messages:
+            return 0
+        batch = self._process(messages)
+        try:
+            self._sink.deliver(batch.outputs, batch.offsets)
+        except DeliveryError as error:
+            self._broken = True
+            self._observer.failed(batch)
+            _log.warning("batch given up, will be read again", messages=batch.messages, problem=str(error))
+            return 0
+        self._observer.committed(batch, time.monotonic() - batch.polled_at)
+        return batch.messages
+
+    def _recover(self) -> int:
+        try:
+            self._sink.recover()
+            self._source.rewind()
+        except DeliveryError:
+            self._source.poll()  # keeps the membership; what it gives is read again after the rewind
+        else:
+            self._broken = False
+            _log.info("delivery works again")
+        return 0
+
+    def _process(self, messages: Sequence[Message]) -> Batch:
+        batch = Batch(polled_at=time.monotonic())
+        for message in messages:
+            batch.messages += 1
+            batch.offsets[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
+            value = message.value()
+            if value is None:
+                batch.ignored["tombstone"] += 1
+            else:
+                batch.bytes += len(value)
+                self._parts(batch, message, value)
+        return batch
+
+    def _parts(self, batch: Batch, message: Message, value: bytes) -> None:
+        parts = unwrap(value, self._limit)
+        for part in parts:
+            if isinstance(part, Record):
+                batch.records[part.envelope] += 1
+                if self._detector.watches(part.source, part.name):
+                    self._detect(batch, message, part, whole=len(parts) == 1)
+                elif self._detector.is_near_miss(part.source, part.name):
+                    batch.near_misses += 1
+            elif isinstance(part, Ignored):
+                batch.ignored[part.kind] += 1
+            else:
+                self._reject(batch, message, part, whole=len(parts) == 1)
+
+    def _detect(self, batch: Batch, message: Message, record: Record, *, whole: bool) -> None:
+        now = self._clock()
+        try:
+            detection = self._detector.detect_record(
+                load(record), envelope=record.envelope, origin=_origin(message), detected_at=now
+            )
+        except DecodeError as error:
+            batch.records[record.envelope] -= 1
+            self._reject(batch, message, Rejected(record.data, error.reason, str(error)), whole=whole)
+            return
+        for rule_id, verdict in detection.verdicts.items():
+            if verdict != "no_match":
+                batch.verdicts[rule_id, verdict] += 1
+        for rule_id, problem in detection.errors:
+            _log.error("a rule failed", rule=rule_id, exception=type(problem).__name__, **_place(message))
+        for finding in detection.findings:
+            batch.findings.append(finding)
+            batch.outputs.append(_outgoing(self._topics.findings, finding, now))
+
+    def _reject(self, batch: Batch, message: Message, part: Rejected, *, whole: bool) -> None:
+        """A message that is bad as a whole goes untouched; of one that is bad in parts, these parts go."""
+        batch.rejected[part.reason] += 1
+        value = message.value() if whole else part.data
+        problem = f"{part.reason}: {part.detail}"
+        now = _milliseconds(self._clock())
+        batch.outputs.append(Outgoing(self._topics.dead_letters, *dead_letter(message, value, problem), now))
+
+
+def _origin(message: Message) -> Origin:
+    kind, milliseconds = message.timestamp()
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC) if kind and milliseconds >= 0 else None
+    return Origin(
+        topic=message.topic(), partition=message.partition(), offset=message.offset(), timestamp=rfc3339(moment)
+    )
+
+
+def _place(message: Message) -> dict[str, object]:
+    return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def _outgoing(topic: str, finding: Finding, now: datetime) -> Outgoing:
+    """CloudEvents in Kafka's binary mode: https://github.com/cloudevents/spec, kafka-protocol-binding."""
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": finding.finding_id,
+        "ce_type": "io.tokentrail.finding.v1",
+        "ce_source": "tokentrail",
+        "ce_time": finding.detected_at,
+        "ce_subject": finding.key,
+        "content-type": "application/json",
+        "severity": finding.severity,
+        "rule_id": finding.rule_id,
+    }
+    encoded = [(name, value.encode()) for name, value in headers.items() if value is not None]
+    return Outgoing(topic, finding.key.encode(), to_json(finding), encoded, _milliseconds(now))
