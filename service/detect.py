@@ -5,14 +5,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from typing import Final, TypeVar
+from functools import lru_cache, partial
+from typing import Any, Final, TypeVar
 
 from service import finding as findings
-from service.event import Event
+from service.event import Event, Unread
 from service.finding import RISK_SCORES, SEVERITIES, Finding, NotEvaluable, Origin, Reason, Tag, rfc3339
 from service.rules import response
-from service.rules.rule import Evaluation, Rule, Verdict, evaluate
+from service.rules.rule import Clause, Evaluation, Held, Rule, Verdict, evaluate
 from service.rules.severity import severity
 
 _NOWHERE: Final = Origin()
@@ -50,16 +50,17 @@ class Detector:
         self._folded = {(source.lower(), name.lower()) for source, name in watched}
         nothing: dict[str, Verdict] = {rule.id: "no_match" for rule in rules}
         self.quiet = Detection(nothing)
-        self._near_miss = Detection(self.quiet.verdicts, near_miss=True)
+        self._near_miss = Detection(nothing, near_miss=True)
+        self.is_near_miss = lru_cache(maxsize=4_096)(self._is_near_miss)
 
     def watches(self, source: str | None, name: str | None) -> bool:
         return (source, name) in self._watchers
 
-    def glance(self, source: str | None, name: str | None) -> Detection:
-        """The answer for an event that no rule watches, from its two names alone."""
-        if source is None or name is None or (source.lower(), name.lower()) not in self._folded:
-            return self.quiet
-        return self._near_miss
+    def _is_near_miss(self, source: str | None, name: str | None) -> bool:
+        """CloudTrail's names are canonical: one that differs in letter case only is counted, not matched."""
+        if source is None or name is None or (source, name) in self._watchers:
+            return False
+        return (source.lower(), name.lower()) in self._folded
 
     def detect_record(
         self,
@@ -75,8 +76,34 @@ class Detector:
             return self.quiet
         watchers = self._watchers.get((source, name))
         if watchers is None:
-            return self.glance(source, name)
+            return self._near_miss if self.is_near_miss(source, name) else self.quiet
         return self._apply(watchers, Event(record), _Place(envelope, origin, rfc3339(detected_at)))
+
+    def explain(self, record: Mapping[str, object], envelope: str) -> dict[str, Any]:
+        """What every rule and clause says of the record, as plain data without secrets."""
+        event = Event(record)
+        names = (event.text("eventSource"), event.text("eventName"))
+        detection = self.detect_record(record, envelope=envelope)
+        found = {finding.rule_id: finding for finding in detection.findings}
+        return {
+            "event_id": event.text("eventID"),
+            "event_source": names[0],
+            "event_name": names[1],
+            "event_time": rfc3339(event.time),
+            "envelope": envelope,
+            "outcome": event.outcome,
+            "rules": [
+                {
+                    "rule_id": rule.id,
+                    "verdict": detection.verdicts[rule.id],
+                    "severity": found[rule.id].severity if rule.id in found else None,
+                    "title": found[rule.id].title if rule.id in found else None,
+                    "clauses": _explain_clauses(rule, event, watched=names in rule.watches),
+                    "runbook": found[rule.id].runbook if rule.id in found else [],
+                }
+                for rule in self.rules
+            ],
+        }
 
     def _apply(self, rules: Sequence[Rule], event: Event, place: _Place) -> Detection:
         verdicts: dict[str, Verdict] = dict(self.quiet.verdicts)
@@ -180,3 +207,26 @@ def _shown(event: Event, value: object) -> str | None:
     if value is None or value == "":
         return None
     return event.shown(value if isinstance(value, str) else json.dumps(value, default=str))
+
+
+def _explain_clauses(rule: Rule, event: Event, *, watched: bool) -> list[dict[str, str | None]]:
+    sources = ", ".join(f"{name} of {source}" for source, name in rule.watches)
+    try:
+        answers = evaluate(rule, event).answers if watched else ()
+    except Exception as error:  # noqa: BLE001  the verdict says "error"; here stands which
+        return [_answer(clause, "error", None, None, type(error).__name__) for clause in rule.clauses]
+    if not watched:
+        return [_answer(clause, "not asked", None, None, f"watches {sources}") for clause in rule.clauses]
+    explained = []
+    for clause, answer in answers:
+        if isinstance(answer, Held):
+            explained.append(_answer(clause, "held", answer.path, _shown(event, answer.value), answer.explanation))
+        elif isinstance(answer, Unread):
+            explained.append(_answer(clause, "not evaluable", None, None, answer.reason))
+        else:
+            explained.append(_answer(clause, "not held", None, None, f"holds when {clause.holds_when}"))
+    return explained
+
+
+def _answer(clause: Clause, answer: str, path: str | None, value: str | None, why: str) -> dict[str, str | None]:
+    return {"name": clause.name, "answer": answer, "path": path, "value": value, "explanation": why}

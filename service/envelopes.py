@@ -13,7 +13,7 @@ import codecs
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -125,7 +125,7 @@ _anything: Final = msgspec.json.Decoder().decode
 _BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def unwrap(data: bytes, limit: int = DEFAULT_LIMIT) -> Iterable[Part]:
+def unwrap(data: bytes, limit: int = DEFAULT_LIMIT) -> Sequence[Part]:
     """The parts of a message or a file, in order. Never raises.
 
     `limit` bounds the decompressed bytes of the whole.
@@ -133,11 +133,11 @@ def unwrap(data: bytes, limit: int = DEFAULT_LIMIT) -> Iterable[Part]:
     try:
         glance = _glance(data)
     except _BROKEN:
-        return _Unwrapping(limit).text(data, None, 0)
+        return tuple(_Unwrapping(limit).text(data, None, 0))
     source, name = glance.event_source, glance.event_name
     if isinstance(source, str) and isinstance(name, str) and glance.records is UNSET:
         return (Record(data, source, name, "record"),)
-    return _Unwrapping(limit).object(data, glance, None, 0)
+    return tuple(_Unwrapping(limit).object(data, glance, None, 0))
 
 
 def load(record: Record) -> dict[str, object]:

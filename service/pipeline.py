@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Event as Flag
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -30,6 +30,7 @@ _log: Final = structlog.get_logger("pipeline")
 class Message(Protocol):
     """A Kafka message, read by calls as confluent-kafka has it: no copy is made of what nobody asks for."""
 
+    def error(self) -> Any: ...
     def topic(self) -> str | None: ...
     def partition(self) -> int | None: ...
     def offset(self) -> int | None: ...

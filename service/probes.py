@@ -48,7 +48,7 @@ def _handler(probes: dict[str, Probe], metrics: Callable[[], bytes]) -> type[Bas
         sys_version = ""
         timeout = 10  # seconds a silent client may hold a thread
 
-        def do_GET(self) -> None:  # noqa: N802  the name is http.server's
+        def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":
                 self._answer(200, metrics(), CONTENT_TYPE_LATEST)

@@ -1,0 +1,163 @@
+"""The composition root: settings in, a running service out. Signals, deadlines and exit codes live here."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from service.detect import Detector
+from service.errors import Refused, Unreachable
+from service.kafka import AtLeastOnceSink, ExactlyOnceSink, KafkaSource
+from service.metrics import Metrics
+from service.pipeline import Pipeline, Topics
+from service.probes import Probes
+from service.rules import RULES
+from service.settings import Settings
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_REFUSED: Final = 3
+
+STOP_SECONDS: Final = 20.0  # the pod's grace period is longer
+STALLED_SECONDS: Final = 120.0
+
+_log: Final = structlog.get_logger("app")
+
+
+class Service:
+    """The parts, wired. `run` blocks until `stop` is set or the brokers refuse us."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.stop = threading.Event()
+        self.metrics = Metrics(RULES)
+        self._settings = settings
+        self._source = KafkaSource(
+            settings.kafka,
+            topic=settings.topics.events,
+            batch_messages=settings.limits.batch_messages,
+            observer=self.metrics,
+        )
+        outputs = (settings.topics.findings, settings.topics.dead_letters)
+        self._sink = (
+            AtLeastOnceSink(settings.kafka, self._source, outputs, self.stop)
+            if settings.delivery.mode == "at-least-once"
+            else ExactlyOnceSink(settings.kafka, self._source, outputs, self.metrics.replacements.inc)
+        )
+        self._pipeline = Pipeline(
+            source=self._source,
+            sink=self._sink,
+            detector=Detector(RULES),
+            topics=Topics(*outputs),
+            observer=self.metrics,
+            limit=settings.limits.decompressed_bytes,
+        )
+        self._connected = False
+        self.probes = Probes(
+            settings.http.host,
+            settings.http.port,
+            live=self._live,
+            ready=self._ready,
+            metrics=self._metrics_text,
+        )
+
+    def run(self) -> None:
+        """Raises Refused. The group is left on the way out."""
+        try:
+            self._connect()
+            while not self.stop.is_set():
+                self._pipeline.run_once()
+        finally:
+            self._sink.close()
+            self._source.close()
+
+    def close(self) -> None:
+        self.probes.close()
+
+    def _connect(self) -> None:
+        told = False
+        while not self.stop.is_set():
+            self._pipeline.moved_at = time.monotonic()
+            try:
+                self._source.check()
+                self._sink.check()
+            except Unreachable as problem:
+                if not told:
+                    _log.warning("waiting for the brokers", problem=str(problem))
+                told = True
+                self.stop.wait(1)
+            else:
+                _log.info("connected", topic=self._settings.topics.events, mode=self._settings.delivery.mode)
+                self._connected = True
+                return
+
+    def _live(self) -> str | None:
+        still = time.monotonic() - self._pipeline.moved_at
+        return f"the poll loop has not moved for {still:.0f} s" if still > STALLED_SECONDS else None
+
+    def _ready(self) -> str | None:
+        if not self._connected:
+            return "waiting for the brokers"
+        if not self._source.joined:
+            return "joining the consumer group"
+        return None if self._pipeline.usable else "recovering from a delivery that failed"
+
+    def _metrics_text(self) -> bytes:
+        self.metrics.lags(self._source.lags())
+        return self.metrics.text()
+
+
+def run(settings: Settings) -> int:
+    """Run the service until SIGTERM or SIGINT. Returns the exit code."""
+    try:
+        service = Service(settings)
+    except OSError as error:
+        _log.error(
+            "cannot serve probes and metrics",
+            host=settings.http.host,
+            port=settings.http.port,
+            problem=error.strerror,
+        )
+        return EXIT_USAGE
+    _log.info(
+        "started",
+        metrics=f"http://{settings.http.host}:{service.probes.port}/metrics",
+        group=settings.kafka.group_id,
+        mode=settings.delivery.mode,
+    )
+    codes: list[int] = []
+    # A signal's handler runs only between client calls of its own thread, so the pipeline has another.
+    worker = threading.Thread(target=lambda: codes.append(_guarded(service.run)), name="pipeline", daemon=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: service.stop.set())
+    worker.start()
+    stopped_at: float | None = None
+    while worker.is_alive():
+        worker.join(0.1)
+        if service.stop.is_set():
+            stopped_at = stopped_at or time.monotonic()
+            if time.monotonic() - stopped_at > STOP_SECONDS:
+                _log.error("the pipeline did not end in time; what was not committed will be read again")
+                sys.stderr.flush()
+                os._exit(EXIT_FAILED)
+    service.close()
+    code = codes[0] if codes else EXIT_FAILED
+    _log.info("stopped", exit_code=code)
+    return code
+
+
+def _guarded(work: Callable[[], None]) -> int:
+    try:
+        work()
+    except Refused as refusal:
+        _log.error("refused", problem=str(refusal))
+        return EXIT_REFUSED
+    except Exception:  # noqa: BLE001  said once, in the log's own form
+        _log.exception("the pipeline failed")
+        return EXIT_FAILED
+    return EXIT_OK

@@ -1,0 +1,79 @@
+"""`tokentrail explain`: each rule and clause on one event, held or not, and why."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console
+
+from service.cli.table import STYLES, cell, console, table
+from service.detect import Detector
+from service.envelopes import Ignored, Part, Record, load, unwrap
+from service.errors import DecodeError
+from service.log import printable
+from service.rules import RULES
+
+_MOST: Final = 20
+
+
+@click.command("explain")
+@click.argument("file", metavar="FILE|-")
+@click.option("--index", type=click.IntRange(min=0), help="Which record of the file, from 0.")
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def command(file: str, index: int | None, output: str) -> int:
+    """Explain an event, in any envelope: what each clause saw, at which path, or why it could not tell."""
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise click.UsageError(f"{printable(file)}: {(error.strerror or 'unreadable').lower()}") from None
+    parts = list(unwrap(data))
+    if index is not None:
+        if index >= len(parts):
+            raise click.UsageError(f"--index {index}: the file holds {len(parts)} records")
+        parts = [parts[index]]
+    if len(parts) > _MOST:
+        raise click.UsageError(f"the file holds {len(parts):,} records: choose one with --index")
+    explanations = [_explain(part) for part in parts]
+    for explanation in explanations:
+        if output == "json":
+            click.echo(json.dumps(explanation))
+        else:
+            _show(explanation, console())
+    return 1 if not parts or any("unreadable" in explanation for explanation in explanations) else 0
+
+
+def _explain(part: Part) -> dict[str, Any]:
+    """What one part of a file is, and what every rule says to it."""
+    if isinstance(part, Ignored):
+        return {"ignored": part.kind}
+    if not isinstance(part, Record):
+        return {"unreadable": f"{part.reason}: {part.detail}"}
+    try:
+        return Detector(RULES).explain(load(part), part.envelope)
+    except DecodeError as error:
+        return {"unreadable": f"{error.reason}: {error}"}
+
+
+def _show(explanation: dict[str, Any], out: Console) -> None:
+    if "rules" not in explanation:
+        kind, why = next(iter(explanation.items()))
+        out.print(f"{kind}: {why}")
+        return
+    out.print(cell(f"{explanation['event_name']} of {explanation['event_source']}"), style="bold", end=" ")
+    out.print(cell(f"({explanation['event_id'] or 'no eventID'}, {explanation['outcome']})"))
+    for rule in explanation["rules"]:
+        out.print()
+        out.print(cell(rule["rule_id"]), style="bold", end=": ")
+        severity = f", {rule['severity']}" if rule["severity"] else ""
+        out.print(cell(f"{rule['verdict']}{severity}", STYLES.get(rule["severity"] or "", "")))
+        if rule["title"]:
+            out.print(cell(rule["title"]))
+        rows = [
+            (cell(c["name"]), cell(c["answer"]), cell(c["path"]), cell(c["value"]), cell(c["explanation"]))
+            for c in rule["clauses"]
+        ]
+        table(("clause", "answer", "path", "value", "why"), rows, out)
+        for number, step in enumerate(rule["runbook"], start=1):
+            out.print(cell(f"{number}. {step}"))

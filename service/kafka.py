@@ -1,0 +1,517 @@
+"""The confluent-kafka edge: client configuration, a Source, and a Sink for each delivery mode.
+
+Facts about librdkafka stand beside the code that needs them; the measured ones are in DESIGN.md.
+"""
+
+import json
+import logging
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from threading import Event as Flag
+from typing import Any, Final, Protocol, TypeVar, cast
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
+
+from service.errors import DeliveryError, Refused, SettingsError, Unreachable
+from service.pipeline import Message, Offsets, Outgoing
+from service.settings import KafkaSettings
+
+_log: Final = structlog.get_logger("kafka")
+
+POLL_SECONDS: Final = 0.2  # a signal, and a rebalance, wait this long at most
+CALL_SECONDS: Final = 10.0
+TRANSACTION_SECONDS: Final = 30.0
+STATISTICS_MS: Final = 1_000
+
+Partition = tuple[str, int]
+Client = TypeVar("Client", Consumer, Producer)
+
+# Answers that no waiting changes: the login, an ACL, a name.
+_FINAL: Final = frozenset(
+    {
+        KafkaError._AUTHENTICATION,  # noqa: SLF001  public, though the name says otherwise
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError.ILLEGAL_SASL_STATE,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        KafkaError.TOPIC_EXCEPTION,
+    }
+)
+# What a broker without KIP-848, or with another's static member of our name, answers; `fatal()` is no help.
+_NO_CONSUMER_PROTOCOL: Final = frozenset(
+    {KafkaError._FATAL, KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}  # noqa: SLF001
+)
+
+
+# --- configuration -----------------------------------------------------------------------------
+
+
+def client_config(settings: KafkaSettings) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": "tokentrail",
+        "log_level": 6,
+        "logger": _librdkafka_logger(),
+        "allow.auto.create.topics": False,
+    }
+    optional = {
+        "security.protocol": settings.security_protocol,
+        "sasl.mechanism": settings.sasl_mechanism,
+        "sasl.username": settings.sasl_username and settings.sasl_username.get_secret_value(),
+        "sasl.password": settings.sasl_password and settings.sasl_password.get_secret_value(),
+    }
+    return {**config, **{name: value for name, value in optional.items() if value is not None}}
+
+
+def consumer_config(settings: KafkaSettings) -> dict[str, Any]:
+    return {
+        **client_config(settings),
+        "group.id": settings.group_id,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",  # earliest or latest would jump over what retention took, in silence
+        "isolation.level": "read_committed",
+        "fetch.queue.backoff.ms": 2,  # the default, 1000, starves a fast reader
+        "queued.max.messages.kbytes": 32_768,
+        "statistics.interval.ms": STATISTICS_MS,
+        **settings.properties,
+        **settings.consumer_properties,
+    }
+
+
+def producer_config(settings: KafkaSettings) -> dict[str, Any]:
+    return {
+        **client_config(settings),
+        "enable.idempotence": True,
+        "compression.type": "gzip",  # some consumers of findings read no other
+        "linger.ms": 0,
+        "message.timeout.ms": 30_000,
+        **settings.properties,
+        **settings.producer_properties,
+    }
+
+
+def transactional_id(group_id: str) -> str:
+    """Fresh for each process: what fences zombies is the group's generation, not this id."""
+    return f"{group_id}-{socket.gethostname()}-{secrets.token_hex(4)}"
+
+
+def _client(make: Callable[[dict[str, Any]], Client], config: dict[str, Any]) -> Client:
+    """A client. Raises SettingsError for properties that librdkafka does not take."""
+    try:
+        return make(config)
+    except KafkaException as failure:
+        raise SettingsError([f"kafka.properties: {failure.args[0].str()}"]) from failure
+
+
+def _librdkafka_logger() -> logging.Logger:
+    """It repeats itself every second while a broker is away; what matters we say ourselves."""
+    logger = logging.getLogger("librdkafka")
+    logger.setLevel(logging.DEBUG if logging.getLogger().isEnabledFor(logging.DEBUG) else logging.CRITICAL)
+    return logger
+
+
+def _refusal(error: KafkaError, what: str) -> Refused:
+    return Refused(f"{what}: {error.str()} ({error.name()})")
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+class RebalanceObserver(Protocol):
+    def rebalanced(self, kind: str, assigned: int) -> None: ...
+
+
+class KafkaSource:
+    """A consumer group's member. Used by one thread; `joined` and `lags` may be read by others."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        topic: str,
+        batch_messages: int,
+        observer: RebalanceObserver,
+    ) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._batch_messages = batch_messages
+        self._observer = observer
+        self._protocol = "classic" if settings.group_protocol == "classic" else "consumer"
+        self._committed: dict[Partition, int] = {}
+        self._statistics: dict[Partition, dict[str, Any]] = {}
+        self._refused: Refused | None = None
+        self.joined = False
+        self._consumer = self._subscribed()
+
+    def _subscribed(self) -> Consumer:
+        config = consumer_config(self._settings)
+        config["group.protocol"] = self._protocol
+        if self._protocol == "classic":
+            config.setdefault("partition.assignment.strategy", "cooperative-sticky")
+        config |= {"error_cb": self._on_error, "stats_cb": self._on_statistics}
+        consumer = _client(Consumer, config)
+        consumer.subscribe(
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        return consumer
+
+    def check(self) -> None:
+        """Whether brokers answer and the topic is there. Raises Unreachable or Refused."""
+        self._consumer.poll(0)  # serves the callback that tells of a refused login
+        self._raise_refused()
+        check_topic(self._consumer, self._topic)
+
+    def poll(self) -> Sequence[Message]:
+        # consume(N, t) would wait the whole t unless N arrive.
+        first = self._consumer.poll(POLL_SECONDS)
+        if first is None:
+            self._raise_refused()
+            return ()
+        messages = cast("list[Message]", [first, *self._consumer.consume(self._batch_messages - 1, 0)])
+        good = [message for message in messages if message.error() is None]
+        if len(good) < len(messages):
+            for message in messages:
+                if (error := message.error()) is not None:
+                    self._on_failure(error, message)
+        self._raise_refused()
+        return good
+
+    def _raise_refused(self) -> None:
+        if self._refused is not None:
+            raise self._refused
+
+    def _on_failure(self, error: KafkaError, message: Message) -> None:
+        if error.code() in _NO_CONSUMER_PROTOCOL and self._may_fall_back():
+            _log.info("the brokers have no KIP-848 groups, joining with the classic protocol")
+            self._consumer.close()
+            self._protocol = "classic"
+            self._consumer = self._subscribed()
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+            self._refused = self._overtaken(message)
+        elif error.code() in _FINAL:
+            self._refused = _refusal(error, f"reading topic {self._topic} as group {self._settings.group_id}")
+        else:
+            _log.warning("the consumer reports a problem", problem=error.str(), code=error.name())
+
+    def _may_fall_back(self) -> bool:
+        return self._protocol == "consumer" and self._settings.group_protocol == "auto" and not self.joined
+
+    def _overtaken(self, message: Message) -> Refused:
+        place = f"{message.topic()}[{message.partition()}]"
+        committed = self._committed.get((message.topic() or "", message.partition() or 0))
+        return Refused(
+            f"retention has overtaken group {self._settings.group_id} on {place}: offset {committed} is gone. "
+            "Nothing was skipped: set the group's offsets (kafka-consumer-groups --reset-offsets), start again"
+        )
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in _FINAL:
+            self._refused = _refusal(error, "the brokers refuse us")
+
+    # --- assignment: callbacks run inside poll
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Resume where the group committed; `start` is for a group that never did."""
+        try:
+            positions = consumer.committed(partitions, timeout=CALL_SECONDS) if partitions else []
+            if any(position.offset < 0 for position in positions):
+                positions = self._first_positions(consumer, positions)
+            self._committed.update({(tp.topic, tp.partition): tp.offset for tp in positions})
+        except KafkaException:
+            positions = partitions  # librdkafka then asks for the committed offsets itself
+        consumer.incremental_assign(positions)
+        self.joined = True
+        self._rebalanced("assigned", consumer)
+
+    def _first_positions(self, consumer: Consumer, positions: list[TopicPartition]) -> list[TopicPartition]:
+        """Set and commit an offset for partitions without one; a later partition starts at its beginning."""
+        numbers = consumer.list_topics(self._topic, timeout=CALL_SECONDS).topics[self._topic].partitions
+        everywhere = [TopicPartition(self._topic, number) for number in numbers]
+        new_group = all(tp.offset < 0 for tp in consumer.committed(everywhere, timeout=CALL_SECONDS))
+        start = self._settings.start if new_group else "earliest"
+        wanted = everywhere if new_group else [position for position in positions if position.offset < 0]
+        firsts = self._starting(consumer, wanted, start)
+        consumer.commit(offsets=firsts, asynchronous=False)
+        offsets = {(tp.topic, tp.partition): tp.offset for tp in firsts}
+        return [
+            TopicPartition(tp.topic, tp.partition, offsets.get((tp.topic, tp.partition), tp.offset))
+            for tp in positions
+        ]
+
+    def _starting(
+        self, consumer: Consumer, partitions: list[TopicPartition], start: str | datetime
+    ) -> list[TopicPartition]:
+        found = []
+        for tp in partitions:
+            low, high = consumer.get_watermark_offsets(tp, timeout=CALL_SECONDS, cached=False)
+            offset = high if start == "latest" else low
+            if isinstance(start, datetime):
+                asked = TopicPartition(tp.topic, tp.partition, int(start.timestamp() * 1000))
+                (answer,) = consumer.offsets_for_times([asked], timeout=CALL_SECONDS)
+                offset = answer.offset if answer.offset >= 0 else high
+            found.append(TopicPartition(tp.topic, tp.partition, offset))
+        return found
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._forget(partitions)
+        consumer.incremental_unassign(partitions)
+        self._rebalanced("revoked", consumer)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._forget(partitions)
+        consumer.incremental_unassign(partitions)
+        self._rebalanced("lost", consumer)
+
+    def _forget(self, partitions: list[TopicPartition]) -> None:
+        for tp in partitions:
+            self._committed.pop((tp.topic, tp.partition), None)
+            self._statistics.pop((tp.topic, tp.partition), None)
+
+    def _rebalanced(self, kind: str, consumer: Consumer) -> None:
+        assigned = sorted(tp.partition for tp in consumer.assignment())
+        _log.info("partitions changed", kind=kind, topic=self._topic, assigned=assigned)
+        self._observer.rebalanced(kind, len(assigned))
+
+    # --- offsets
+
+    def rewind(self) -> None:
+        try:
+            positions = self._consumer.committed(self._consumer.assignment(), timeout=CALL_SECONDS)
+            for position in positions:
+                known = position.offset if position.offset >= 0 else OFFSET_BEGINNING
+                self._consumer.seek(TopicPartition(position.topic, position.partition, known))
+        except KafkaException as failure:
+            raise _as_delivery_error(failure, "asking for the committed offsets") from failure
+
+    def commit(self, offsets: Offsets) -> None:
+        """Synchronous. Raises DeliveryError: then it may or may not have happened."""
+        wanted = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+        try:
+            committed = self._consumer.commit(offsets=wanted, asynchronous=False)
+        except KafkaException as failure:
+            raise _as_delivery_error(failure, "committing offsets") from failure
+        for tp in committed or ():
+            if tp.error is not None:
+                raise DeliveryError(f"committing {tp.topic}[{tp.partition}]: {tp.error.str()}")
+        self.committed(offsets)
+
+    def committed(self, offsets: Offsets) -> None:
+        """Take note of offsets that were committed, here or in a transaction."""
+        self._committed.update(offsets)
+
+    def group_metadata(self) -> object:
+        return self._consumer.consumer_group_metadata()
+
+    def _on_statistics(self, text: str) -> None:
+        statistics = json.loads(text)
+        group = statistics.get("cgrp", {})
+        self.joined = self.joined or (group.get("state") == "up" and group.get("join_state") == "steady")
+        found: dict[Partition, dict[str, Any]] = {}
+        for number, numbers in statistics.get("topics", {}).get(self._topic, {}).get("partitions", {}).items():
+            if (place := (self._topic, int(number))) in self._committed:
+                found[place] = numbers
+        self._statistics = found
+
+    def lags(self) -> dict[Partition, int]:
+        """Messages below the last stable offset that are not committed yet.
+
+        A transactional upstream leaves markers, which take offsets too: a partition read to its end lags by
+        nothing, whatever the numbers say.
+        """
+        lags: dict[Partition, int] = {}
+        for place, numbers in list(self._statistics.items()):
+            stable, committed = numbers["ls_offset"], self._committed.get(place)
+            if committed is None or stable < 0:
+                continue
+            at_end = numbers["fetchq_cnt"] == 0 and numbers["next_offset"] >= stable
+            nothing_since = numbers["app_offset"] in (committed, -1001)
+            lags[place] = 0 if at_end and nothing_since else max(0, stable - committed)
+        return lags
+
+    def close(self) -> None:
+        """Leave the group. May hang while brokers are away: the caller bounds it."""
+        self._consumer.close()
+
+
+def check_topic(client: Consumer | Producer, topic: str) -> None:
+    try:
+        found = client.list_topics(topic, timeout=CALL_SECONDS / 2).topics[topic]
+    except KafkaException as failure:
+        error = failure.args[0]
+        if error.code() in _FINAL:
+            raise _refusal(error, f"asking for topic {topic}") from failure
+        raise Unreachable(f"no broker answers: {error.str()}") from failure
+    if found.error is not None:
+        if found.error.code() in _FINAL:
+            raise _refusal(found.error, f"topic {topic}")
+        raise Unreachable(f"topic {topic} has no leader yet: {found.error.str()}")
+
+
+def _as_delivery_error(failure: KafkaException, doing: str) -> DeliveryError | Refused:
+    error = failure.args[0]
+    if error.code() in _FINAL:
+        return _refusal(error, doing)
+    return DeliveryError(f"{doing}: {error.str()} ({error.name()})")
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+class AtLeastOnceSink:
+    """Produce, flush to zero, then commit: after a failure, outputs may come twice, never not at all."""
+
+    def __init__(self, settings: KafkaSettings, source: KafkaSource, topics: Sequence[str], stop: Flag) -> None:
+        self._source = source
+        self._topics = topics
+        self._stop = stop
+        self._failures: list[KafkaError] = []
+        self._producer = _client(Producer, producer_config(settings))
+
+    def check(self) -> None:
+        for topic in self._topics:
+            check_topic(self._producer, topic)
+
+    def deliver(self, outputs: Sequence[Outgoing], offsets: Offsets) -> None:
+        self._failures.clear()
+        for output in outputs:
+            produce(self._producer, output, self._on_delivery)
+        while self._producer.flush(POLL_SECONDS) > 0:  # in slices, so that stopping is noticed
+            if self._stop.is_set() and self._gave_up():
+                raise DeliveryError("told to stop before the brokers acknowledged a batch")
+        if self._failures:
+            raise _as_delivery_error(KafkaException(self._failures[0]), "producing")
+        self._source.commit(offsets)
+
+    def _on_delivery(self, error: KafkaError | None, _message: object) -> None:
+        if error is not None:
+            self._failures.append(error)
+
+    def _gave_up(self) -> bool:
+        """A last chance for what is on its way, once we were told to stop."""
+        return self._producer.flush(CALL_SECONDS / 2) > 0
+
+    def recover(self) -> None:
+        self._producer.purge()
+        self._producer.flush(POLL_SECONDS)
+        try:
+            self.check()
+        except Unreachable as error:
+            raise DeliveryError(str(error)) from error
+
+    def close(self) -> None:
+        self._producer.purge()
+
+
+class ExactlyOnceSink:
+    """Outputs and offsets in one transaction; a batch without output, as most are, is a plain commit.
+
+    No transactional call is ever retried: after any failure the producer is replaced, which aborts what was
+    open (librdkafka #5456, #5511; DESIGN.md has the figures).
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        source: KafkaSource,
+        topics: Sequence[str],
+        on_replacement: Callable[[], None],
+    ) -> None:
+        self._source = source
+        self._topics = topics
+        self._on_replacement = on_replacement
+        self._config = {
+            "transaction.timeout.ms": 20_000,  # how long a dead worker's transaction may stall readers
+            **producer_config(settings),
+            "transactional.id": transactional_id(settings.group_id),
+        }
+        if "message.timeout.ms" not in {**settings.properties, **settings.producer_properties}:
+            self._config["message.timeout.ms"] = 20_000  # librdkafka wants it within the transaction's
+        self._producer: Producer | None = None
+        self._opened = False
+
+    def check(self) -> None:
+        if self._producer is None:
+            try:
+                self.recover()
+            except DeliveryError as error:
+                raise Unreachable(str(error)) from error
+        if self._producer is not None:
+            for topic in self._topics:
+                check_topic(self._producer, topic)
+
+    def deliver(self, outputs: Sequence[Outgoing], offsets: Offsets) -> None:
+        if not outputs:
+            self._source.commit(offsets)
+            return
+        if self._producer is None:
+            raise DeliveryError("no producer yet")
+        wanted = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+        try:
+            self._producer.begin_transaction()
+            for output in outputs:
+                produce(self._producer, output, None)
+            self._producer.send_offsets_to_transaction(wanted, self._source.group_metadata(), TRANSACTION_SECONDS)
+            self._producer.commit_transaction(TRANSACTION_SECONDS)
+        except KafkaException as failure:
+            raise _as_delivery_error(failure, "in a transaction") from failure
+        self._source.committed(offsets)
+
+    def recover(self) -> None:
+        if self._producer is not None:
+            self._producer.purge()
+            self._producer = None
+        producer = _client(Producer, self._config)
+        try:
+            producer.init_transactions(TRANSACTION_SECONDS)
+        except KafkaException as failure:
+            raise _as_delivery_error(failure, "starting a producer") from failure
+        self._producer = producer
+        if self._opened:
+            self._on_replacement()
+        self._opened = True
+
+    def close(self) -> None:
+        if self._producer is not None:
+            self._producer.purge()
+
+
+def produce(
+    producer: Producer, output: Outgoing, on_delivery: Callable[[KafkaError | None, object], None] | None
+) -> None:
+    """Hand one message to the client's queue, waiting while that is full. Raises DeliveryError."""
+    deadline = time.monotonic() + TRANSACTION_SECONDS
+    while True:
+        try:
+            producer.produce(
+                output.topic,
+                output.value,
+                output.key,
+                headers=list(output.headers),
+                timestamp=output.timestamp,
+                on_delivery=on_delivery,
+            )
+        except BufferError as full:
+            if time.monotonic() > deadline:
+                raise DeliveryError("the producer's queue stays full") from full
+            producer.poll(POLL_SECONDS)
+        except KafkaException as failure:
+            raise _as_delivery_error(failure, f"producing to {output.topic}") from failure
+        else:
+            return
