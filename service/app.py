@@ -62,7 +62,7 @@ class Service:
             settings.http.host,
             settings.http.port,
             live=self._live,
-            ready=self._ready,
+            ready=self.ready,
             metrics=self._metrics_text,
         )
 
@@ -100,7 +100,7 @@ class Service:
         still = time.monotonic() - self._pipeline.moved_at
         return f"the poll loop has not moved for {still:.0f} s" if still > STALLED_SECONDS else None
 
-    def _ready(self) -> str | None:
+    def ready(self) -> str | None:
         if not self._connected:
             return "waiting for the brokers"
         if not self._source.joined:

@@ -81,7 +81,7 @@ def scan_file(file: str) -> FileReport:
     detector = Detector(RULES)
     index = 0
     try:
-        for block in _blocks(file, report):
+        for block in blocks(file, report):
             for part in unwrap(block, MAX_DOCUMENT_BYTES):
                 _take(report, detector, part, index)
                 index += 1
@@ -126,7 +126,7 @@ def _detect(report: FileReport, detector: Detector, record: Record, index: int) 
 # --- reading -----------------------------------------------------------------------------------
 
 
-def _blocks(file: str, report: FileReport) -> Iterator[bytes]:
+def blocks(file: str, report: FileReport) -> Iterator[bytes]:
     """The file's content: JSON lines in blocks of whole lines, anything else as a whole.
 
     What could be read of a file that is damaged further on is given out all the same.

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from service.errors import Refused, SettingsError, Unreachable
+from service.errors import Refused, SettingsError, TokentrailError, Unreachable
 
 _COMMANDS: Final = {
     "run": "the service: read events, publish findings, until stopped",
@@ -68,6 +68,9 @@ def main() -> None:
     except (Refused, Unreachable) as error:
         click.echo(f"tokentrail: {error}", err=True)
         code = 3
+    except TokentrailError as error:
+        click.echo(f"tokentrail: {error}", err=True)
+        code = 1
     except (click.Abort, KeyboardInterrupt):
         code = 130
     except BrokenPipeError:

@@ -4,12 +4,12 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import click
 
+from service.cli.progress import progress
 from service.cli.table import console, findings_table
 from service.finding import SEVERITIES, Finding, to_json
 from service.log import printable
@@ -121,20 +121,7 @@ def _summary(files: int, bad: int, totals: FileReport) -> str:
 
 
 def _with_progress(files: list[str], processes: int | None) -> Iterator[FileReport]:
-    with _bar(len(files)) as advance:
+    with progress("scanning", len(files)) as advance:
         for report in scan(files, processes):
             yield report
             advance()
-
-
-@contextmanager
-def _bar(total: int) -> Iterator[Any]:
-    """A progress bar on standard error where that is a terminal; nothing elsewhere."""
-    if not sys.stderr.isatty() or total < 2:
-        yield lambda: None
-        return
-    from rich.progress import Progress  # noqa: PLC0415  only terminals pay for it
-
-    with Progress(console=console(sys.stderr), transient=True) as progress:
-        task = progress.add_task("scanning", total=total)
-        yield lambda: progress.advance(task)
