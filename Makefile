@@ -9,7 +9,7 @@ export MYPY_CACHE_DIR := .cache/mypy
 export PYTEST_ADDOPTS += -o cache_dir=.cache/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test verify lint format bench lock
+.PHONY: help setup demo run test verify lint format docs bench lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ lint: .venv/ready ## style, formatting, types, import rules
 format: .venv/ready ## mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: .venv/ready ## write the tables of README.md that are made from the code
+	$(BIN)/python -m tests.docs
 
 bench: ## speed, compared with saved results
 	@echo 'make bench: not built yet' >&2; exit 1
