@@ -12,12 +12,13 @@ import structlog
 
 from service.detect import Detector
 from service.errors import Refused, Unreachable
-from service.kafka import AtLeastOnceSink, ExactlyOnceSink, KafkaSource
+from service.kafka import AtLeastOnceSink, ExactlyOnceSink, KafkaSource, Reachability
 from service.metrics import Metrics
 from service.pipeline import Pipeline, Topics
 from service.probes import Probes
 from service.rules import RULES
 from service.settings import Settings
+from service.watchdog import LIMIT_SECONDS, Watchdog
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -25,7 +26,7 @@ EXIT_USAGE: Final = 2
 EXIT_REFUSED: Final = 3
 
 STOP_SECONDS: Final = 20.0  # the pod's grace period is longer
-STALLED_SECONDS: Final = 120.0
+WATCH_SECONDS: Final = 5.0
 
 _log: Final = structlog.get_logger("app")
 
@@ -58,6 +59,7 @@ class Service:
             limit=settings.limits.decompressed_bytes,
         )
         self._connected = False
+        self._watchdog = Watchdog(lambda: self._pipeline.moved_at, Reachability(settings.kafka))
         self.probes = Probes(
             settings.http.host,
             settings.http.port,
@@ -96,9 +98,17 @@ class Service:
                 self._connected = True
                 return
 
+    def watch(self) -> None:
+        """Blocks until the service is told to stop; ends the process if it hangs."""
+        while not self.stop.wait(WATCH_SECONDS):
+            if self._watchdog.observe(time.monotonic()):
+                _log.critical("the pipeline hangs though the brokers answer: ending the process")
+                sys.stderr.flush()
+                os._exit(EXIT_FAILED)
+
     def _live(self) -> str | None:
-        still = time.monotonic() - self._pipeline.moved_at
-        return f"the poll loop has not moved for {still:.0f} s" if still > STALLED_SECONDS else None
+        still = self._watchdog.stalled_seconds
+        return f"the pipeline hangs since {still:.0f} s" if still >= LIMIT_SECONDS else None
 
     def ready(self) -> str | None:
         if not self._connected:
@@ -136,6 +146,7 @@ def run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop.set())
     worker.start()
+    threading.Thread(target=service.watch, name="watchdog", daemon=True).start()
     stopped_at: float | None = None
     while worker.is_alive():
         worker.join(0.1)

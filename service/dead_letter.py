@@ -1,16 +1,20 @@
-"""A message that could not be read -> a dead letter, with the headers Kafka Connect gives its own.
+"""A message that could not be read -> a dead letter, with the headers Kafka Connect gives its own; and the limit
+beyond which a partition's messages are no accident any more.
 
 Header names: https://cwiki.apache.org/confluence/display/KAFKA/KIP-298%3A+Error+Handling+in+Connect
 """
 
+from collections import deque
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 PREFIX: Final = "__connect.errors."
 CUT_HEADER: Final = "tokentrail.value.cut"
 TIMESTAMP_HEADER: Final = "tokentrail.original.timestamp"
 
-# What a broker takes by default is 1,048,588 bytes a message.
-MAX_BYTES: Final = 1_000_000
+MAX_IN_A_ROW: Final = 500
+WINDOW: Final = 1_000
+MAX_SHARE: Final = 0.5
 _STAGE: Final = "VALUE_CONVERTER"
 _OURS: Final = (CUT_HEADER, TIMESTAMP_HEADER)
 
@@ -28,8 +32,10 @@ class Failed(Protocol):
     def timestamp(self) -> tuple[int, int]: ...
 
 
-def dead_letter(message: Failed, value: bytes | None, problem: str) -> tuple[bytes | None, bytes | None, Headers]:
-    """Key, value and headers of the dead letter. `problem` must hold no event text.
+def dead_letter(
+    message: Failed, value: bytes | None, problem: str, max_bytes: int
+) -> tuple[bytes | None, bytes | None, Headers]:
+    """Key, value and headers of the dead letter, `max_bytes` in all. `problem` must hold no event text.
 
     Key, headers and value stay as they were; headers that an earlier failure left are replaced. A value that
     would not fit a message any more is cut, and a header says how long it was. The message's own timestamp
@@ -51,8 +57,25 @@ def dead_letter(message: Failed, value: bytes | None, problem: str) -> tuple[byt
     }
     headers: Headers = [*kept, *((name, str(content).encode()) for name, content in said.items())]
     key = message.key()
-    room = MAX_BYTES - len(key or b"") - sum(len(name) + len(content or b"") + 10 for name, content in headers)
+    room = max_bytes - len(key or b"") - sum(len(name) + len(content or b"") + 10 for name, content in headers)
     if value is not None and len(value) > room:
         headers.append((CUT_HEADER, str(len(value)).encode()))
         value = value[: max(0, room)]
     return key, value, headers
+
+
+class Limit:
+    """Counts one partition's messages: true when too many of the last ones could not be read at all."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._window: deque[bool] = deque(maxlen=WINDOW)
+
+    def reached(self, unreadable: Iterable[bool]) -> bool:
+        """Take note of messages, in their order. True as soon as one of them reaches the limit."""
+        for bad in unreadable:
+            self._window.append(bad)
+            self._in_a_row = self._in_a_row + 1 if bad else 0
+            if bad and (self._in_a_row >= MAX_IN_A_ROW or sum(self._window) > MAX_SHARE * WINDOW):
+                return True
+        return False

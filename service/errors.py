@@ -6,6 +6,7 @@ TokentrailError
 ├── SettingsError        a setting is wrong: one line each, exit code 2
 └── WorldError           the world is bad: nothing is committed
     ├── DeliveryError    findings, dead letters or offsets were not acknowledged: rewind, try again
+    │   └── TooLarge     because one was larger than its topic takes: try again with less in it
     ├── Unreachable      no broker answers: keep trying, stay not ready
     └── Refused          login refused, access denied, topic missing: one line, exit code 3
 ```
@@ -42,6 +43,10 @@ class WorldError(TokentrailError):
 
 
 class DeliveryError(WorldError):
+    pass
+
+
+class TooLarge(DeliveryError):
     pass
 
 

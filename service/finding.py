@@ -204,9 +204,10 @@ def bounded_record(record: Mapping[str, object]) -> dict[str, Any]:
 # --- encodings ---------------------------------------------------------------------------------
 
 
-def to_json(finding: Finding) -> bytes:
+def to_json(finding: Finding, max_bytes: int = MAX_FINDING_BYTES) -> bytes:
+    """UTF-8 JSON. A finding of more than `max_bytes` goes without its event."""
     encoded = msgspec.json.encode(finding)
-    if len(encoded) > MAX_FINDING_BYTES:
+    if len(encoded) > max_bytes:
         encoded = msgspec.json.encode(msgspec.structs.replace(finding, event={"omitted": True}))
     return encoded
 

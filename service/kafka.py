@@ -8,7 +8,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from threading import Event as Flag
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -23,8 +23,8 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from service.errors import DeliveryError, Refused, SettingsError, Unreachable
-from service.pipeline import Message, Offsets, Outgoing
+from service.errors import DeliveryError, Refused, SettingsError, TooLarge, Unreachable
+from service.pipeline import Message, Offsets, Outgoing, Place
 from service.settings import KafkaSettings
 
 _log: Final = structlog.get_logger("kafka")
@@ -34,7 +34,6 @@ CALL_SECONDS: Final = 10.0
 TRANSACTION_SECONDS: Final = 30.0
 STATISTICS_MS: Final = 1_000
 
-Partition = tuple[str, int]
 Client = TypeVar("Client", Consumer, Producer)
 
 # Answers that no waiting changes: the login, an ACL, a name.
@@ -131,11 +130,24 @@ def _refusal(error: KafkaError, what: str) -> Refused:
     return Refused(f"{what}: {error.str()} ({error.name()})")
 
 
+class Reachability:
+    """Asks, with a client of its own, whether a broker answers at all."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._config = {**client_config(settings), **settings.properties}
+
+    def __call__(self) -> bool:
+        try:
+            return bool(Producer(self._config).list_topics(timeout=CALL_SECONDS / 2).brokers)
+        except KafkaException:
+            return False
+
+
 # --- reading -----------------------------------------------------------------------------------
 
 
 class RebalanceObserver(Protocol):
-    def rebalanced(self, kind: str, assigned: int) -> None: ...
+    def rebalanced(self, kind: str, assigned: int, paused: int) -> None: ...
 
 
 class KafkaSource:
@@ -154,8 +166,9 @@ class KafkaSource:
         self._batch_messages = batch_messages
         self._observer = observer
         self._protocol = "classic" if settings.group_protocol == "classic" else "consumer"
-        self._committed: dict[Partition, int] = {}
-        self._statistics: dict[Partition, dict[str, Any]] = {}
+        self._committed: dict[Place, int] = {}
+        self._statistics: dict[Place, dict[str, Any]] = {}
+        self._paused: set[Place] = set()
         self._refused: Refused | None = None
         self.joined = False
         self._consumer = self._subscribed()
@@ -283,11 +296,12 @@ class KafkaSource:
         for tp in partitions:
             self._committed.pop((tp.topic, tp.partition), None)
             self._statistics.pop((tp.topic, tp.partition), None)
+            self._paused.discard((tp.topic, tp.partition))
 
     def _rebalanced(self, kind: str, consumer: Consumer) -> None:
         assigned = sorted(tp.partition for tp in consumer.assignment())
         _log.info("partitions changed", kind=kind, topic=self._topic, assigned=assigned)
-        self._observer.rebalanced(kind, len(assigned))
+        self._observer.rebalanced(kind, len(assigned), len(self._paused))
 
     # --- offsets
 
@@ -297,8 +311,19 @@ class KafkaSource:
             for position in positions:
                 known = position.offset if position.offset >= 0 else OFFSET_BEGINNING
                 self._consumer.seek(TopicPartition(position.topic, position.partition, known))
+            ours = [(position.topic, position.partition) for position in positions]
+            self._consumer.resume([TopicPartition(*place) for place in ours if place not in self._paused])
         except KafkaException as failure:
             raise _as_delivery_error(failure, "asking for the committed offsets") from failure
+
+    def idle(self) -> None:
+        self._consumer.pause(self._consumer.assignment())
+        self._consumer.poll(POLL_SECONDS)  # callbacks are served; a message that slips through is read again
+        self._raise_refused()
+
+    def pause(self, places: Collection[Place]) -> None:
+        self._paused.update(places)
+        self._consumer.pause([TopicPartition(*place) for place in places])
 
     def commit(self, offsets: Offsets) -> None:
         """Synchronous. Raises DeliveryError: then it may or may not have happened."""
@@ -323,19 +348,19 @@ class KafkaSource:
         statistics = json.loads(text)
         group = statistics.get("cgrp", {})
         self.joined = self.joined or (group.get("state") == "up" and group.get("join_state") == "steady")
-        found: dict[Partition, dict[str, Any]] = {}
+        found: dict[Place, dict[str, Any]] = {}
         for number, numbers in statistics.get("topics", {}).get(self._topic, {}).get("partitions", {}).items():
             if (place := (self._topic, int(number))) in self._committed:
                 found[place] = numbers
         self._statistics = found
 
-    def lags(self) -> dict[Partition, int]:
+    def lags(self) -> dict[Place, int]:
         """Messages below the last stable offset that are not committed yet.
 
         A transactional upstream leaves markers, which take offsets too: a partition read to its end lags by
         nothing, whatever the numbers say.
         """
-        lags: dict[Partition, int] = {}
+        lags: dict[Place, int] = {}
         for place, numbers in list(self._statistics.items()):
             stable, committed = numbers["ls_offset"], self._committed.get(place)
             if committed is None or stable < 0:
@@ -368,6 +393,8 @@ def _as_delivery_error(failure: KafkaException, doing: str) -> DeliveryError | R
     error = failure.args[0]
     if error.code() in _FINAL:
         return _refusal(error, doing)
+    if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
+        return TooLarge(f"{doing}: {error.str()} ({error.name()})")
     return DeliveryError(f"{doing}: {error.str()} ({error.name()})")
 
 
@@ -381,7 +408,6 @@ class AtLeastOnceSink:
         self._source = source
         self._topics = topics
         self._stop = stop
-        self._failures: list[KafkaError] = []
         self._producer = _client(Producer, producer_config(settings))
 
     def check(self) -> None:
@@ -389,19 +415,15 @@ class AtLeastOnceSink:
             check_topic(self._producer, topic)
 
     def deliver(self, outputs: Sequence[Outgoing], offsets: Offsets) -> None:
-        self._failures.clear()
+        failures: list[KafkaError] = []
         for output in outputs:
-            produce(self._producer, output, self._on_delivery)
+            produce(self._producer, output, collector(failures))
         while self._producer.flush(POLL_SECONDS) > 0:  # in slices, so that stopping is noticed
             if self._stop.is_set() and self._gave_up():
                 raise DeliveryError("told to stop before the brokers acknowledged a batch")
-        if self._failures:
-            raise _as_delivery_error(KafkaException(self._failures[0]), "producing")
+        if failures:
+            raise _as_delivery_error(KafkaException(failures[0]), "producing")
         self._source.commit(offsets)
-
-    def _on_delivery(self, error: KafkaError | None, _message: object) -> None:
-        if error is not None:
-            self._failures.append(error)
 
     def _gave_up(self) -> bool:
         """A last chance for what is on its way, once we were told to stop."""
@@ -463,14 +485,17 @@ class ExactlyOnceSink:
         if self._producer is None:
             raise DeliveryError("no producer yet")
         wanted = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+        failures: list[KafkaError] = []
         try:
             self._producer.begin_transaction()
             for output in outputs:
-                produce(self._producer, output, None)
+                produce(self._producer, output, collector(failures))
             self._producer.send_offsets_to_transaction(wanted, self._source.group_metadata(), TRANSACTION_SECONDS)
             self._producer.commit_transaction(TRANSACTION_SECONDS)
         except KafkaException as failure:
-            raise _as_delivery_error(failure, "in a transaction") from failure
+            # A message that was refused says more than the transaction that it spoiled.
+            cause = KafkaException(failures[0]) if failures else failure
+            raise _as_delivery_error(cause, "in a transaction") from failure
         self._source.committed(offsets)
 
     def recover(self) -> None:
@@ -492,9 +517,18 @@ class ExactlyOnceSink:
             self._producer.purge()
 
 
-def produce(
-    producer: Producer, output: Outgoing, on_delivery: Callable[[KafkaError | None, object], None] | None
-) -> None:
+OnDelivery = Callable[[KafkaError | None, object], None]
+
+
+def collector(failures: list[KafkaError]) -> OnDelivery:
+    def on_delivery(error: KafkaError | None, _message: object) -> None:
+        if error is not None:
+            failures.append(error)
+
+    return on_delivery
+
+
+def produce(producer: Producer, output: Outgoing, on_delivery: OnDelivery) -> None:
     """Hand one message to the client's queue, waiting while that is full. Raises DeliveryError."""
     deadline = time.monotonic() + TRANSACTION_SECONDS
     while True:
@@ -520,9 +554,7 @@ def produce(
 class Feeder:
     """Sends records to a topic and tells of each what became of it. For `feed`, not for the service."""
 
-    def __init__(
-        self, settings: KafkaSettings, topic: str, on_delivery: Callable[[KafkaError | None, object], None]
-    ) -> None:
+    def __init__(self, settings: KafkaSettings, topic: str, on_delivery: OnDelivery) -> None:
         """Raises Refused or Unreachable."""
         self._topic = topic
         self._on_delivery = on_delivery

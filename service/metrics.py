@@ -1,14 +1,14 @@
 """Every metric, in one class on a registry of its own. What was found counts after its commit only."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from service.pipeline import Batch
+from service.pipeline import Batch, Place
 from service.rules.rule import Rule
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -100,9 +100,13 @@ class Metrics:
     def failed(self, _batch: Batch) -> None:
         self.commits.labels("failure").inc()
 
-    def rebalanced(self, kind: str, assigned: int) -> None:
+    def gave_up(self, places: Collection[Place]) -> None:
+        self.paused.inc(len(places))
+
+    def rebalanced(self, kind: str, assigned: int, paused: int) -> None:
         self.rebalances.labels(kind).inc()
         self.assigned.set(assigned)
+        self.paused.set(paused)
 
     def lags(self, lags: Mapping[tuple[str, int], int]) -> None:
         """Replace the series: those of partitions that are no longer ours go."""

@@ -6,8 +6,8 @@ Knows no client library: it declares the `Source` and the `Sink` it needs.
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Event as Flag
@@ -16,13 +16,19 @@ from typing import Any, Final, Protocol
 import msgspec
 import structlog
 
-from service.dead_letter import dead_letter
+from service.dead_letter import Limit, dead_letter
 from service.detect import Detector
 from service.envelopes import DEFAULT_LIMIT, Ignored, Record, Rejected, load, unwrap
-from service.errors import DecodeError, DeliveryError
+from service.errors import DecodeError, DeliveryError, TooLarge
 from service.finding import Finding, Origin, rfc3339, to_json
 
-Offsets = Mapping[tuple[str, int], int]
+Place = tuple[str, int]  # topic, partition
+Offsets = Mapping[Place, int]
+
+# Brokers take messages of 1,048,588 bytes by default. A topic that takes less is met by trying with less.
+MAX_MESSAGE_BYTES: Final = 1_000_000
+MIN_MESSAGE_BYTES: Final = 15_000
+_HEADER_ROOM: Final = 5_000
 
 _log: Final = structlog.get_logger("pipeline")
 
@@ -60,7 +66,13 @@ class Source(Protocol):
         """
 
     def rewind(self) -> None:
-        """Read again from what was committed. Raises DeliveryError when that cannot be asked."""
+        """Read again from what was committed, after `idle` too. Raises DeliveryError when that cannot be asked."""
+
+    def idle(self) -> None:
+        """Keep the membership for a moment without reading; a `rewind` has to follow before the next `poll`."""
+
+    def pause(self, places: Collection[Place]) -> None:
+        """Read these partitions no more, as long as they are ours."""
 
 
 class Sink(Protocol):
@@ -92,7 +104,8 @@ class Batch:
     findings: list[Finding] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)  # by reason
     outputs: list[Outgoing] = field(default_factory=list)
-    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    offsets: dict[Place, int] = field(default_factory=dict)
+    unreadable: dict[Place, list[bool]] = field(default_factory=lambda: defaultdict(list))  # a bool a message
 
 
 class Observer(Protocol):
@@ -100,6 +113,7 @@ class Observer(Protocol):
 
     def committed(self, batch: Batch, seconds: float) -> None: ...
     def failed(self, batch: Batch) -> None: ...
+    def gave_up(self, places: Collection[Place]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +144,8 @@ class Pipeline:
         self._clock = clock
         self._limit = limit
         self._broken = False
+        self._room = MAX_MESSAGE_BYTES
+        self._dead_letter_limits: dict[Place, Limit] = defaultdict(Limit)
         self.moved_at = time.monotonic()  # of the last step, for the liveness probe
 
     @property
@@ -150,22 +166,52 @@ class Pipeline:
         if not messages:
             return 0
         batch = self._process(messages)
+        if self._too_much_unreadable(batch):
+            return 0
         try:
             self._sink.deliver(batch.outputs, batch.offsets)
         except DeliveryError as error:
+            if isinstance(error, TooLarge):
+                self._room = max(MIN_MESSAGE_BYTES, self._room // 4)
             self._broken = True
             self._observer.failed(batch)
             _log.warning("batch given up, will be read again", messages=batch.messages, problem=str(error))
             return 0
+        self._room = MAX_MESSAGE_BYTES
         self._observer.committed(batch, time.monotonic() - batch.polled_at)
         return batch.messages
+
+    def _too_much_unreadable(self, batch: Batch) -> bool:
+        """A partition full of rubbish is paused, not poured into the dead letters; the others go on."""
+        places = [
+            place
+            for place, unreadable in batch.unreadable.items()
+            if self._dead_letter_limits[place].reached(unreadable)
+        ]
+        if not places:
+            return False
+        for topic, partition in places:
+            del self._dead_letter_limits[topic, partition]
+            _log.error(
+                "partition paused: too many of its messages cannot be read",
+                topic=topic,
+                partition=partition,
+                reasons=dict(batch.rejected),
+            )
+        self._source.pause(places)
+        self._observer.gave_up(places)
+        try:
+            self._source.rewind()
+        except DeliveryError:
+            self._broken = True
+        return True
 
     def _recover(self) -> int:
         try:
             self._sink.recover()
             self._source.rewind()
         except DeliveryError:
-            self._source.poll()  # keeps the membership; what it gives is read again after the rewind
+            self._source.idle()
         else:
             self._broken = False
             _log.info("delivery works again")
@@ -175,28 +221,35 @@ class Pipeline:
         batch = Batch(polled_at=time.monotonic())
         for message in messages:
             batch.messages += 1
-            batch.offsets[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
+            place = (message.topic() or "", message.partition() or 0)
+            batch.offsets[place] = (message.offset() or 0) + 1
             value = message.value()
             if value is None:
                 batch.ignored["tombstone"] += 1
+                batch.unreadable[place].append(False)
             else:
                 batch.bytes += len(value)
-                self._parts(batch, message, value)
+                batch.unreadable[place].append(self._parts(batch, message, value))
         return batch
 
-    def _parts(self, batch: Batch, message: Message, value: bytes) -> None:
+    def _parts(self, batch: Batch, message: Message, value: bytes) -> bool:
+        """Take a message's parts. Returns whether none of them could be read."""
         parts = unwrap(value, self._limit)
+        unreadable = len(parts) > 0
         for part in parts:
             if isinstance(part, Record):
+                unreadable = False
                 batch.records[part.envelope] += 1
                 if self._detector.watches(part.source, part.name):
                     self._detect(batch, message, part, whole=len(parts) == 1)
                 elif self._detector.is_near_miss(part.source, part.name):
                     batch.near_misses += 1
             elif isinstance(part, Ignored):
+                unreadable = False
                 batch.ignored[part.kind] += 1
             else:
                 self._reject(batch, message, part, whole=len(parts) == 1)
+        return unreadable
 
     def _detect(self, batch: Batch, message: Message, record: Record, *, whole: bool) -> None:
         now = self._clock()
@@ -215,7 +268,7 @@ class Pipeline:
             _log.error("a rule failed", rule=rule_id, exception=type(problem).__name__, **_place(message))
         for finding in detection.findings:
             batch.findings.append(finding)
-            batch.outputs.append(_outgoing(self._topics.findings, finding, now))
+            batch.outputs.append(_outgoing(self._topics.findings, finding, now, self._room))
 
     def _reject(self, batch: Batch, message: Message, part: Rejected, *, whole: bool) -> None:
         """A message that is bad as a whole goes untouched; of one that is bad in parts, these parts go."""
@@ -223,7 +276,8 @@ class Pipeline:
         value = message.value() if whole else part.data
         problem = f"{part.reason}: {part.detail}"
         now = _milliseconds(self._clock())
-        batch.outputs.append(Outgoing(self._topics.dead_letters, *dead_letter(message, value, problem), now))
+        letter = dead_letter(message, value, problem, self._room)
+        batch.outputs.append(Outgoing(self._topics.dead_letters, *letter, now))
 
 
 def _origin(message: Message) -> Origin:
@@ -242,7 +296,7 @@ def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def _outgoing(topic: str, finding: Finding, now: datetime) -> Outgoing:
+def _outgoing(topic: str, finding: Finding, now: datetime, room: int) -> Outgoing:
     """CloudEvents in Kafka's binary mode: https://github.com/cloudevents/spec, kafka-protocol-binding."""
     headers = {
         "ce_specversion": "1.0",
@@ -256,4 +310,6 @@ def _outgoing(topic: str, finding: Finding, now: datetime) -> Outgoing:
         "rule_id": finding.rule_id,
     }
     encoded = [(name, value.encode()) for name, value in headers.items() if value is not None]
-    return Outgoing(topic, finding.key.encode(), to_json(finding), encoded, _milliseconds(now))
+    return Outgoing(
+        topic, finding.key.encode(), to_json(finding, room - _HEADER_ROOM), encoded, _milliseconds(now)
+    )
