@@ -24,6 +24,7 @@ from confluent_kafka import (
 )
 
 from service.errors import DeliveryError, Refused, SettingsError, TooLarge, Unreachable
+from service.kafka_errors import FINAL, no_answer, refusal
 from service.pipeline import Message, Offsets, Outgoing, Place
 from service.settings import KafkaSettings
 
@@ -34,24 +35,11 @@ CALL_SECONDS: Final = 10.0
 TRANSACTION_SECONDS: Final = 30.0
 STATISTICS_MS: Final = 1_000
 
+# What KIP-848 groups do not take: the brokers decide the first two there.
+CLASSIC_ONLY: Final = frozenset({"session.timeout.ms", "heartbeat.interval.ms", "group.instance.id"})
+
 Client = TypeVar("Client", Consumer, Producer)
 
-# Answers that no waiting changes: the login, an ACL, a name.
-_FINAL: Final = frozenset(
-    {
-        KafkaError._AUTHENTICATION,  # noqa: SLF001  public, though the name says otherwise
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.UNSUPPORTED_SASL_MECHANISM,
-        KafkaError.ILLEGAL_SASL_STATE,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
-        KafkaError.TOPIC_EXCEPTION,
-    }
-)
 # What a broker without KIP-848, or with another's static member of our name, answers; `fatal()` is no help.
 _NO_CONSUMER_PROTOCOL: Final = frozenset(
     {KafkaError._FATAL, KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}  # noqa: SLF001
@@ -94,6 +82,19 @@ def consumer_config(settings: KafkaSettings) -> dict[str, Any]:
     }
 
 
+def first_protocol(settings: KafkaSettings) -> str:
+    """The group protocol to join with: `auto` means KIP-848, unless a property asks for what only classic has.
+
+    A static member that is killed could not come back under KIP-848 (its name is taken), so static ids are
+    for classic groups. Raises SettingsError when both are asked for.
+    """
+    classic_only = CLASSIC_ONLY & {*settings.properties, *settings.consumer_properties}
+    if settings.group_protocol == "consumer" and classic_only:
+        names = ", ".join(sorted(classic_only))
+        raise SettingsError([f"kafka.properties: {names} needs kafka.group_protocol = classic"])
+    return "classic" if settings.group_protocol == "classic" or classic_only else "consumer"
+
+
 def producer_config(settings: KafkaSettings) -> dict[str, Any]:
     return {
         **client_config(settings),
@@ -124,10 +125,6 @@ def _librdkafka_logger() -> logging.Logger:
     logger = logging.getLogger("librdkafka")
     logger.setLevel(logging.DEBUG if logging.getLogger().isEnabledFor(logging.DEBUG) else logging.CRITICAL)
     return logger
-
-
-def _refusal(error: KafkaError, what: str) -> Refused:
-    return Refused(f"{what}: {error.str()} ({error.name()})")
 
 
 class Reachability:
@@ -165,33 +162,53 @@ class KafkaSource:
         self._topic = topic
         self._batch_messages = batch_messages
         self._observer = observer
-        self._protocol = "classic" if settings.group_protocol == "classic" else "consumer"
+        self._protocol = first_protocol(settings)
         self._committed: dict[Place, int] = {}
         self._statistics: dict[Place, dict[str, Any]] = {}
         self._paused: set[Place] = set()
+        self._assigned: set[Place] = set()
+        self._partitions: Collection[int] = ()
+        self._trouble: KafkaError | None = None
         self._refused: Refused | None = None
         self.joined = False
-        self._consumer = self._subscribed()
+        self._subscribed = False
+        self._consumer = self._unsubscribed()
 
-    def _subscribed(self) -> Consumer:
+    def _unsubscribed(self) -> Consumer:
         config = consumer_config(self._settings)
         config["group.protocol"] = self._protocol
         if self._protocol == "classic":
             config.setdefault("partition.assignment.strategy", "cooperative-sticky")
         config |= {"error_cb": self._on_error, "stats_cb": self._on_statistics}
-        consumer = _client(Consumer, config)
-        consumer.subscribe(
-            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
-        return consumer
+        return _client(Consumer, config)
 
     def check(self) -> None:
-        """Whether brokers answer and the topic is there. Raises Unreachable or Refused."""
-        self._consumer.poll(0)  # serves the callback that tells of a refused login
+        """Whether brokers answer and the topic is there; to be called before `poll`.
+
+        Raises Unreachable or Refused.
+        """
+        deadline = time.monotonic() + CALL_SECONDS / 2
+        while True:
+            self._serve_callbacks(0)
+            try:
+                self._partitions = check_topic(self._consumer, self._topic, seconds=1)
+            except Unreachable as problem:
+                self._serve_callbacks(POLL_SECONDS)  # which know what is wrong
+                if time.monotonic() > deadline:
+                    raise no_answer(self._trouble) if self._trouble else problem from problem
+            else:
+                return
+
+    def _serve_callbacks(self, seconds: float) -> None:
+        self._consumer.poll(seconds)
         self._raise_refused()
-        check_topic(self._consumer, self._topic)
 
     def poll(self) -> Sequence[Message]:
+        if not self._subscribed:  # not earlier: a message that comes while `check` serves callbacks would be lost
+            self._consumer.subscribe(
+                [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            self._subscribed = True
         # consume(N, t) would wait the whole t unless N arrive.
         first = self._consumer.poll(POLL_SECONDS)
         if first is None:
@@ -215,11 +232,11 @@ class KafkaSource:
             _log.info("the brokers have no KIP-848 groups, joining with the classic protocol")
             self._consumer.close()
             self._protocol = "classic"
-            self._consumer = self._subscribed()
+            self._consumer, self._subscribed = self._unsubscribed(), False
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             self._refused = self._overtaken(message)
-        elif error.code() in _FINAL:
-            self._refused = _refusal(error, f"reading topic {self._topic} as group {self._settings.group_id}")
+        elif error.code() in FINAL:
+            self._refused = refusal(error, f"reading topic {self._topic} as group {self._settings.group_id}")
         else:
             _log.warning("the consumer reports a problem", problem=error.str(), code=error.name())
 
@@ -235,8 +252,10 @@ class KafkaSource:
         )
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() in _FINAL:
-            self._refused = _refusal(error, "the brokers refuse us")
+        if error.code() in FINAL:
+            self._refused = refusal(error, "the brokers refuse us")
+        elif error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  says nothing of why
+            self._trouble = error
 
     # --- assignment: callbacks run inside poll
 
@@ -251,12 +270,14 @@ class KafkaSource:
             positions = partitions  # librdkafka then asks for the committed offsets itself
         consumer.incremental_assign(positions)
         self.joined = True
-        self._rebalanced("assigned", consumer)
+        self._assigned.update((tp.topic, tp.partition) for tp in partitions)
+        self._rebalanced("assigned")
 
     def _first_positions(self, consumer: Consumer, positions: list[TopicPartition]) -> list[TopicPartition]:
         """Set and commit an offset for partitions without one; a later partition starts at its beginning."""
-        numbers = consumer.list_topics(self._topic, timeout=CALL_SECONDS).topics[self._topic].partitions
-        everywhere = [TopicPartition(self._topic, number) for number in numbers]
+        # Not list_topics: called inside a callback, it makes the next callback of the same poll abort the process.
+        numbers = {*self._partitions, *(position.partition for position in positions)}
+        everywhere = [TopicPartition(self._topic, number) for number in sorted(numbers)]
         new_group = all(tp.offset < 0 for tp in consumer.committed(everywhere, timeout=CALL_SECONDS))
         start = self._settings.start if new_group else "earliest"
         wanted = everywhere if new_group else [position for position in positions if position.offset < 0]
@@ -285,21 +306,22 @@ class KafkaSource:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._forget(partitions)
         consumer.incremental_unassign(partitions)
-        self._rebalanced("revoked", consumer)
+        self._rebalanced("revoked")
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._forget(partitions)
         consumer.incremental_unassign(partitions)
-        self._rebalanced("lost", consumer)
+        self._rebalanced("lost")
 
     def _forget(self, partitions: list[TopicPartition]) -> None:
         for tp in partitions:
             self._committed.pop((tp.topic, tp.partition), None)
             self._statistics.pop((tp.topic, tp.partition), None)
             self._paused.discard((tp.topic, tp.partition))
+            self._assigned.discard((tp.topic, tp.partition))
 
-    def _rebalanced(self, kind: str, consumer: Consumer) -> None:
-        assigned = sorted(tp.partition for tp in consumer.assignment())
+    def _rebalanced(self, kind: str) -> None:
+        assigned = sorted(number for _, number in self._assigned)
         _log.info("partitions changed", kind=kind, topic=self._topic, assigned=assigned)
         self._observer.rebalanced(kind, len(assigned), len(self._paused))
 
@@ -375,24 +397,26 @@ class KafkaSource:
         self._consumer.close()
 
 
-def check_topic(client: Consumer | Producer, topic: str) -> None:
+def check_topic(client: Consumer | Producer, topic: str, seconds: float = CALL_SECONDS / 2) -> Collection[int]:
+    """The numbers of the topic's partitions. Raises Unreachable or Refused."""
     try:
-        found = client.list_topics(topic, timeout=CALL_SECONDS / 2).topics[topic]
+        found = client.list_topics(topic, timeout=seconds).topics[topic]
     except KafkaException as failure:
         error = failure.args[0]
-        if error.code() in _FINAL:
-            raise _refusal(error, f"asking for topic {topic}") from failure
-        raise Unreachable(f"no broker answers: {error.str()}") from failure
+        if error.code() in FINAL:
+            raise refusal(error, f"asking for topic {topic}") from failure
+        raise no_answer(error) from failure
     if found.error is not None:
-        if found.error.code() in _FINAL:
-            raise _refusal(found.error, f"topic {topic}")
+        if found.error.code() in FINAL:
+            raise refusal(found.error, f"topic {topic}")
         raise Unreachable(f"topic {topic} has no leader yet: {found.error.str()}")
+    return found.partitions.keys()
 
 
 def _as_delivery_error(failure: KafkaException, doing: str) -> DeliveryError | Refused:
     error = failure.args[0]
-    if error.code() in _FINAL:
-        return _refusal(error, doing)
+    if error.code() in FINAL:
+        return refusal(error, doing)
     if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
         return TooLarge(f"{doing}: {error.str()} ({error.name()})")
     return DeliveryError(f"{doing}: {error.str()} ({error.name()})")
@@ -408,6 +432,7 @@ class AtLeastOnceSink:
         self._source = source
         self._topics = topics
         self._stop = stop
+        self._singly = False
         self._producer = _client(Producer, producer_config(settings))
 
     def check(self) -> None:
@@ -416,13 +441,15 @@ class AtLeastOnceSink:
 
     def deliver(self, outputs: Sequence[Outgoing], offsets: Offsets) -> None:
         failures: list[KafkaError] = []
-        for output in outputs:
-            produce(self._producer, output, collector(failures))
+        send_all(self._producer, outputs, failures, singly=self._singly)
         while self._producer.flush(POLL_SECONDS) > 0:  # in slices, so that stopping is noticed
             if self._stop.is_set() and self._gave_up():
                 raise DeliveryError("told to stop before the brokers acknowledged a batch")
         if failures:
-            raise _as_delivery_error(KafkaException(failures[0]), "producing")
+            error = _as_delivery_error(KafkaException(failures[0]), "producing")
+            self._singly = isinstance(error, TooLarge)
+            raise error
+        self._singly = False
         self._source.commit(offsets)
 
     def _gave_up(self) -> bool:
@@ -465,6 +492,7 @@ class ExactlyOnceSink:
         }
         if "message.timeout.ms" not in {**settings.properties, **settings.producer_properties}:
             self._config["message.timeout.ms"] = 20_000  # librdkafka wants it within the transaction's
+        self._singly = False
         self._producer: Producer | None = None
         self._opened = False
 
@@ -488,14 +516,16 @@ class ExactlyOnceSink:
         failures: list[KafkaError] = []
         try:
             self._producer.begin_transaction()
-            for output in outputs:
-                produce(self._producer, output, collector(failures))
+            send_all(self._producer, outputs, failures, singly=self._singly)
             self._producer.send_offsets_to_transaction(wanted, self._source.group_metadata(), TRANSACTION_SECONDS)
             self._producer.commit_transaction(TRANSACTION_SECONDS)
         except KafkaException as failure:
             # A message that was refused says more than the transaction that it spoiled.
             cause = KafkaException(failures[0]) if failures else failure
-            raise _as_delivery_error(cause, "in a transaction") from failure
+            error = _as_delivery_error(cause, "in a transaction")
+            self._singly = isinstance(error, TooLarge)
+            raise error from failure
+        self._singly = False
         self._source.committed(offsets)
 
     def recover(self) -> None:
@@ -526,6 +556,16 @@ def collector(failures: list[KafkaError]) -> OnDelivery:
             failures.append(error)
 
     return on_delivery
+
+
+def send_all(producer: Producer, outputs: Sequence[Outgoing], failures: list[KafkaError], *, singly: bool) -> None:
+    """Produce all; `singly` in batches of one, since what a topic's size limit judges is the batch."""
+    for output in outputs:
+        produce(producer, output, collector(failures))
+        if singly:
+            producer.flush(CALL_SECONDS)
+            if failures:
+                return
 
 
 def produce(producer: Producer, output: Outgoing, on_delivery: OnDelivery) -> None:

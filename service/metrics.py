@@ -6,7 +6,14 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from service.pipeline import Batch, Place
 from service.rules.rule import Rule
@@ -14,6 +21,9 @@ from service.rules.rule import Rule
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _AGES: Final = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600)
 _SIZES: Final = (1, 10, 100, 500, 1000, 2500, 5000, 10000)
+
+
+disable_created_metrics()  # a second series for each counter, which nobody asks for
 
 
 class Metrics:

@@ -28,7 +28,7 @@ def metrics_table() -> str:
     for metric in metrics:
         (family,) = metric.describe()
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001  # no public way to ask
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # no public way to ask
         rows.append(f"| `{name}` | {family.type} | {labels} | {_cell(family.documentation)} |")
     return "\n".join(rows)
 

@@ -1,0 +1,55 @@
+"""What errors of brokers and of librdkafka mean: which of them no waiting changes, and in which words to tell."""
+
+import re
+from typing import Final
+
+from confluent_kafka import KafkaError
+
+from service.errors import Refused, Unreachable, Untrusted
+
+# Answers that no waiting changes: the login, an ACL, a name.
+FINAL: Final = frozenset(
+    {
+        KafkaError._AUTHENTICATION,  # noqa: SLF001  public, though the name says otherwise
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError.ILLEGAL_SASL_STATE,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        KafkaError.TOPIC_EXCEPTION,
+    }
+)
+
+# Where and when it happened inside librdkafka and OpenSSL: of use to their authors.
+_NOISE: Final = re.compile(r"error:[0-9A-F]{8}:[^:]*:[^:]*:| \(after \d+ms in state \w+\)|/bootstrap(?=:)")
+_ALERT: Final = re.compile(r"alert (?P<alert>[a-z ]*(certificate|ca)[a-z ]*)")
+
+
+def refusal(error: KafkaError, what: str) -> Refused:
+    return Refused(f"{what}: {in_words(error)} ({error.name()})")
+
+
+def no_answer(error: KafkaError) -> Unreachable:
+    text = in_words(error)
+    return Untrusted(text) if "certificate" in text else Unreachable(f"no broker answers: {text}")
+
+
+def in_words(error: KafkaError) -> str:
+    """One sentence, with what to look at where a certificate is the trouble."""
+    text = _NOISE.sub("", error.str())
+    broker = text.partition(": ")[0]
+    if "certificate verify failed" in text:
+        return (
+            f"{broker}: the broker's certificate cannot be trusted: is ssl.ca.location its authority's, does it "
+            "name this host, has it expired?"
+        )
+    if alert := _ALERT.search(text):
+        return (
+            f"{broker}: the broker does not take our certificate ({alert['alert'].strip()}): are "
+            "ssl.certificate.location and ssl.key.location set, is it of an authority it trusts, has it expired?"
+        )
+    return text

@@ -1,0 +1,69 @@
+"""The watchdog counts only time in which the brokers answer."""
+
+from dataclasses import dataclass
+
+from service.watchdog import LIMIT_SECONDS, SUSPICIOUS_SECONDS, Watchdog
+
+
+@dataclass
+class World:
+    moved_at: float = 0.0
+    answers: bool = True
+    asked: int = 0
+
+    def brokers_answer(self) -> bool:
+        self.asked += 1
+        return self.answers
+
+    def watchdog(self) -> Watchdog:
+        return Watchdog(lambda: self.moved_at, self.brokers_answer)
+
+
+def seconds_until_it_fires(
+    world: World, watchdog: Watchdog, *, step: float = 5, most: float = 1_000
+) -> float | None:
+    now = 0.0
+    while now < most:
+        now += step
+        if watchdog.observe(now):
+            return now
+    return None
+
+
+def test_it_fires_when_the_loop_hangs_and_brokers_answer() -> None:
+    world = World()
+    fired = seconds_until_it_fires(world, world.watchdog())
+    assert fired is not None
+    assert LIMIT_SECONDS <= fired <= LIMIT_SECONDS + SUSPICIOUS_SECONDS + 5
+
+
+def test_it_never_fires_while_no_broker_answers() -> None:
+    world = World(answers=False)
+    watchdog = world.watchdog()
+    assert seconds_until_it_fires(world, watchdog, most=10_000) is None
+    assert watchdog.stalled_seconds == 0
+
+
+def test_time_of_an_outage_does_not_count_but_time_before_and_after_does() -> None:
+    world = World()
+    watchdog = world.watchdog()
+    for now in range(5, 65, 5):
+        assert not watchdog.observe(now)
+    before = watchdog.stalled_seconds
+    world.answers = False
+    for now in range(65, 3_600, 5):
+        assert not watchdog.observe(now)
+    assert watchdog.stalled_seconds == before > 0
+    world.answers = True
+    assert not watchdog.observe(3_600)
+    assert any(watchdog.observe(now) for now in range(3_605, 3_605 + int(LIMIT_SECONDS), 5))
+
+
+def test_a_loop_that_moves_again_starts_from_nothing_and_nobody_is_asked() -> None:
+    world = World()
+    watchdog = world.watchdog()
+    for now in range(5, 105, 5):
+        assert not watchdog.observe(now)
+    world.moved_at, world.asked = 105, 0
+    assert not watchdog.observe(106)
+    assert (watchdog.stalled_seconds, world.asked) == (0, 0)
