@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from service.detect import Detector
-from service.errors import Refused, Unreachable
+from service.errors import Refused, SettingsError, Unreachable
 from service.kafka import AtLeastOnceSink, ExactlyOnceSink, KafkaSource, Reachability
 from service.metrics import Metrics
 from service.pipeline import Pipeline, Topics
@@ -22,7 +22,6 @@ from service.watchdog import LIMIT_SECONDS, Watchdog
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
 EXIT_REFUSED: Final = 3
 
 STOP_SECONDS: Final = 20.0  # the pod's grace period is longer
@@ -82,16 +81,16 @@ class Service:
         self.probes.close()
 
     def _connect(self) -> None:
-        told = False
+        told = set()
         while not self.stop.is_set():
             self._pipeline.moved_at = time.monotonic()
             try:
                 self._source.check()
                 self._sink.check()
             except Unreachable as problem:
-                if not told:
+                if type(problem) not in told:
                     _log.warning("waiting for the brokers", problem=str(problem))
-                told = True
+                told.add(type(problem))
                 self.stop.wait(1)
             else:
                 _log.info("connected", topic=self._settings.topics.events, mode=self._settings.delivery.mode)
@@ -123,17 +122,12 @@ class Service:
 
 
 def run(settings: Settings) -> int:
-    """Run the service until SIGTERM or SIGINT. Returns the exit code."""
+    """Run the service until SIGTERM or SIGINT. Returns the exit code. Raises SettingsError."""
     try:
         service = Service(settings)
     except OSError as error:
-        _log.error(
-            "cannot serve probes and metrics",
-            host=settings.http.host,
-            port=settings.http.port,
-            problem=error.strerror,
-        )
-        return EXIT_USAGE
+        address = f"{settings.http.host}:{settings.http.port}"
+        raise SettingsError([f"http.host, http.port: cannot serve on {address}: {error.strerror}"]) from error
     _log.info(
         "started",
         metrics=f"http://{settings.http.host}:{service.probes.port}/metrics",

@@ -8,6 +8,8 @@ from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from service import finding as findings
 from service.event import Event, Unread
 from service.finding import RISK_SCORES, SEVERITIES, Finding, NotEvaluable, Origin, Reason, Tag, rfc3339
@@ -122,24 +124,26 @@ class Detector:
         for evaluation in evaluations:
             verdicts[evaluation.rule.id] = evaluation.verdict
         matches = [evaluation for evaluation in evaluations if evaluation.verdict == "match"]
-        ids = [findings.finding_id(match.rule.id, event.record) for match in matches]
         unread = [item for evaluation in evaluations for item in evaluation.not_evaluable]
-        built = [isolated(match.rule, partial(_finding, match, event, place, ids, unread)) for match in matches]
-        return Detection(verdicts, [finding for finding in built if finding is not None], errors=errors)
+        built = [isolated(match.rule, partial(_finding, match, event, place, unread)) for match in matches]
+        found = [finding for finding in built if finding is not None]
+        return Detection(verdicts, [_related(finding, found) for finding in found], errors=errors)
 
 
-def _finding(
-    match: Evaluation, event: Event, place: _Place, ids: Sequence[str], unread: Sequence[NotEvaluable]
-) -> Finding:
+def _related(finding: Finding, found: Sequence[Finding]) -> Finding:
+    others = [other.finding_id for other in found if other is not finding]
+    return msgspec.structs.replace(finding, related_finding_ids=others)
+
+
+def _finding(match: Evaluation, event: Event, place: _Place, unread: Sequence[NotEvaluable]) -> Finding:
     rule = match.rule
-    own_id = findings.finding_id(rule.id, event.record)
     clauses = [clause.name for clause, _ in match.held]
     level = severity(rule.id, event, clauses)
     requested = event.seconds_requested
     arns = event.policy_arns.arns
     tags = event.session_tags
     return Finding(
-        finding_id=own_id,
+        finding_id=findings.finding_id(rule.id, event.record),
         rule_id=rule.id,
         rule_name=rule.name,
         rule_version=rule.version,
@@ -182,7 +186,7 @@ def _finding(
         session_tags=[Tag(key, value) for key, value in tags] if tags else None,
         issued_access_key_id=event.issued_access_key_id,
         session_key=findings.session_key(event.issued_access_key_id),
-        related_finding_ids=[other for other in ids if other != own_id],
+        related_finding_ids=[],
         source_ip=event.text("sourceIPAddress"),
         vpc_endpoint_id=event.text("vpcEndpointId"),
         user_agent=event.text("userAgent"),

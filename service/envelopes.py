@@ -49,7 +49,9 @@ REASONS: Final = (
 
 DEFAULT_LIMIT: Final = 64 * 1024 * 1024
 _MAX_NESTING: Final = 8
+_MAX_DIGITS: Final = 400
 _GZIP: Final = b"\x1f\x8b"
+_DEFLATE_RATIO: Final = 1_032  # the most bytes that deflate makes of one
 _GZIP_IN_BASE64: Final = b"H4sI"
 _CONTROL_MESSAGE: Final = Raw(b'"CONTROL_MESSAGE"')
 _NOTIFICATION: Final = Raw(b'"Notification"')
@@ -120,6 +122,7 @@ _elements: Final = msgspec.json.Decoder(list[Raw]).decode
 _text: Final = msgspec.json.Decoder(str).decode
 _log_event: Final = msgspec.json.Decoder(_LogEvent).decode
 _anything: Final = msgspec.json.Decoder().decode
+_raw: Final = msgspec.json.Decoder(Raw).decode
 
 # What msgspec raises on bytes that are no valid JSON, or JSON of another shape.
 _BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -215,12 +218,11 @@ class _Unwrapping:
             yield Rejected(data, "not_a_record", "logEvents is no array")
             return
         for event in events:
-            try:
-                message = _log_event(event).message
-            except _BROKEN:
+            message = _message(bytes(event))
+            if message is None:
                 yield Rejected(bytes(event), "not_a_record", "a log event without message")
             else:
-                yield from self.document(message.encode(), envelope, depth + 1)
+                yield from self.document(message, envelope, depth + 1)
 
     def sns(self, data: bytes, glance: _Glance, envelope: Envelope, depth: int) -> Iterator[Part]:
         if glance.type in _SNS_CONTROL:
@@ -232,11 +234,13 @@ class _Unwrapping:
 
     def text(self, data: bytes, envelope: Envelope | None, depth: int) -> Iterator[Part]:
         """What is not one well-formed JSON object with readable names."""
-        stripped = data.strip().removeprefix(codecs.BOM_UTF8)
+        stripped = data.strip()
         if not stripped:
             yield Rejected(data, "empty", "no content")
+        elif stripped.startswith(codecs.BOM_UTF8):
+            yield from self.document(stripped.removeprefix(codecs.BOM_UTF8), envelope, depth + 1)
         elif stripped.startswith(_GZIP):
-            yield from self.compressed(data, stripped, envelope, depth)
+            yield from self.compressed(data, envelope, depth)
         elif stripped.startswith(_GZIP_IN_BASE64):
             yield from self.encoded(data, stripped, envelope, depth)
         elif stripped[:1] == b'"' and (quoted := _quoted(stripped)) is not None:
@@ -249,12 +253,14 @@ class _Unwrapping:
         else:
             yield from self.several(data, stripped, envelope, depth)
 
-    def compressed(self, data: bytes, stripped: bytes, envelope: Envelope | None, depth: int) -> Iterator[Part]:
+    def compressed(self, data: bytes, envelope: Envelope | None, depth: int) -> Iterator[Part]:
         try:
-            inner = _gunzip(stripped, self.left)
+            inner = _gunzip(data.lstrip(), self.left)
         except zlib.error:
+            self.left -= min(self.left, _DEFLATE_RATIO * len(data))  # what it made before is not told
             yield Rejected(data, "gzip", "a damaged or truncated gzip stream")
         except _TooLarge:
+            self.left = 0
             yield Rejected(data, "too_large", "decompresses to more than the limit")
         else:
             self.left -= len(inner)
@@ -272,12 +278,12 @@ class _Unwrapping:
         """Several documents, one a line or one after the other; else a broken one, mended or taken apart."""
         pieces = _lines(stripped)
         if pieces is None:
-            mended = _mended_text(stripped)
+            mended = _mended_text(data)  # not stripped: in UTF-16 a byte of white space is half a character
             if mended is not None:
                 yield from self.document(mended, envelope, depth + 1)
                 return
-            pieces = list(_apart(stripped))
-        if pieces == [stripped]:
+            pieces = _apart(stripped)
+        if pieces in ([], [stripped]):
             yield _hopeless(data, stripped)
             return
         inside: Envelope = "records" if _OPENING_RECORDS.match(stripped) else "documents"
@@ -327,7 +333,19 @@ def _quoted(data: bytes) -> bytes | None:
     try:
         return _text(data).encode()
     except _BROKEN:
-        return None
+        return _utf8(_mended_or_none(data))
+
+
+def _message(log_event: bytes) -> bytes | None:
+    try:
+        return _log_event(log_event).message.encode()
+    except _BROKEN:
+        mended = _mended_or_none(log_event)
+        return _utf8(mended.get("message")) if isinstance(mended, dict) else None
+
+
+def _utf8(value: object) -> bytes | None:
+    return value.encode("utf-8", "replace") if isinstance(value, str) else None
 
 
 def _array(data: bytes) -> list[Raw] | None:
@@ -349,7 +367,7 @@ def _gunzip(data: bytes, limit: int) -> bytes:
             raise _TooLarge
         if not member.eof:
             raise zlib.error("truncated")
-        data = member.unused_data.lstrip(b"\0")  # some writers pad
+        data = member.unused_data.lstrip(b"\0 \t\r\n")  # some writers pad
     if data:
         raise zlib.error("trailing bytes")
     return b"".join(pieces)
@@ -363,77 +381,98 @@ class _TooLarge(Exception):
 
 _OPENING_RECORDS: Final = re.compile(rb'\{\s*"Records"\s*:\s*\[')
 _OPENING: Final = re.compile(rb'(?:\{\s*"Records"\s*:\s*)?\[')
-_TOKEN: Final = re.compile(rb'"(?:[^"\\\n]|\\.)*+"|[{}\[\]]')
+# A string that is not closed ends with its line: taking it as one token keeps the scan linear.
+_TOKEN: Final = re.compile(rb'"(?:[^"\\\n]|\\.)*+"?|[{}\[\]]')
 _SEPARATORS: Final = b" \t\r\n,\0"
+_CLOSERS: Final = _SEPARATORS + b"]}"
 
 
 def _lines(data: bytes) -> list[bytes] | None:
     """The lines, if at least one that is not indented is a whole JSON object."""
     lines = [line for line in data.split(b"\n") if line.strip()]
-    if len(lines) < 2 or not any(line[:1] == b"{" and _is_object(line) for line in lines):
+    if len(lines) < 2 or not any(line[:1] == b"{" and _is_json(line) for line in lines):
         return None
+    if _OPENING.match(lines[0]) and not _is_json(lines[0]):
+        return None  # one array over several lines, an element on each
     return lines
 
 
-def _is_object(data: bytes) -> bool:
+def _is_json(data: bytes) -> bool:
     try:
-        _telltales(data)
+        _raw(data)
     except _BROKEN:
         return False
     return True
 
 
-def _apart(data: bytes) -> Iterator[bytes]:  # noqa: C901  a scanner reads best in one piece
-    """Objects standing side by side, or in an array that is broken somewhere; rests are pieces too."""
+def _apart(data: bytes) -> list[bytes]:
+    """Objects and arrays standing side by side, or the elements of one array that is broken somewhere."""
+    pieces = list(_pieces(data, inside=False))
     opening = _OPENING.match(data)
-    start = end = opening.end() if opening else 0
-    depth = 0
-    for token in _TOKEN.finditer(data, end):
+    if len(pieces) > 1 or opening is None:
+        return pieces
+    return list(_pieces(data[opening.end() :], inside=True))
+
+
+def _pieces(data: bytes, *, inside: bool) -> Iterator[bytes]:
+    """Balanced objects and arrays, and what stands between them; `inside` an array, up to its end."""
+    start = end = depth = 0
+    for token in _TOKEN.finditer(data):
         symbol = token[0]
         if symbol in (b"{", b"["):
-            if depth == 0 and symbol == b"{":
-                if rest := data[end : token.start()].strip(_SEPARATORS):
-                    yield rest
+            if depth == 0:
+                yield from _rest(data[end : token.start()])
                 start = token.start()
             depth += 1
         elif symbol in (b"}", b"]"):
-            if depth == 0:
-                if not opening:
-                    continue
-                if rest := data[end : token.start()].strip(_SEPARATORS):
-                    yield rest
-                return  # the array's own end: what follows closes what is around it
-            depth -= 1
+            if depth == 0 and inside:
+                data = data[: token.start()]
+                break
+            depth = max(0, depth - 1)
             if depth == 0:
                 end = token.end()
                 yield data[start:end]
-    if rest := data[end:].strip(_SEPARATORS):
-        yield rest
+    # A document that is never closed hides those behind it, save where one starts a line.
+    for rest in re.split(rb"\n(?=\{)", data[end:]):
+        yield from _rest(rest)
+
+
+def _rest(data: bytes) -> Iterator[bytes]:
+    if data.strip(_CLOSERS):
+        yield data.strip(_SEPARATORS)
 
 
 def _mended(data: bytes) -> object:
     """Decode as leniently as the standard library can: a finding must not hang on a stray byte.
 
     Takes invalid UTF-8 and lone surrogates (as U+FFFD and `?`), control characters, NaN (as null) and numbers
-    beyond a double. Raises DecodeError.
+    beyond a double, or of more digits than Python reads. Raises DecodeError.
     """
     try:
         return json.loads(
             data.decode(json.detect_encoding(data), "replace"),
             strict=False,
             parse_constant=lambda _name: None,
+            parse_int=lambda digits: int(digits[:_MAX_DIGITS]),
             parse_float=lambda number: max(-1.7e308, min(float(number), 1.7e308)),
         )
     except (ValueError, RecursionError) as error:
         raise DecodeError("json", "the record cannot be decoded in full") from error
 
 
+def _mended_or_none(data: bytes) -> object:
+    try:
+        return _mended(data)
+    except DecodeError:
+        return None
+
+
 def _mended_text(data: bytes) -> bytes | None:
     """The document made well-formed; None when that is beyond us, or no object or array comes of it."""
+    value = _mended_or_none(data)
+    if not isinstance(value, dict | list):
+        return None
     try:
-        value = _mended(data)
-        if not isinstance(value, dict | list):
-            return None
         return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
-    except (DecodeError, RecursionError):
+    except RecursionError:
         return None

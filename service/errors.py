@@ -8,6 +8,7 @@ TokentrailError
     ├── DeliveryError    findings, dead letters or offsets were not acknowledged: rewind, try again
     │   └── TooLarge     because one was larger than its topic takes: try again with less in it
     ├── Unreachable      no broker answers: keep trying, stay not ready
+    │   └── Untrusted    because a certificate is not accepted, theirs or ours
     └── Refused          login refused, access denied, topic missing: one line, exit code 3
 ```
 """
@@ -51,6 +52,10 @@ class TooLarge(DeliveryError):
 
 
 class Unreachable(WorldError):
+    pass
+
+
+class Untrusted(Unreachable):
     pass
 
 

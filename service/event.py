@@ -6,12 +6,12 @@ or should be, and cannot be read). Unknown is never absent: a rule must be able 
 Record contents: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 """
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import islice
 from typing import Final, Literal
 
 from service import policy
@@ -28,13 +28,15 @@ MAX_TAG: Final = 256
 REDACTED: Final = "[redacted]"
 _CUT: Final = "…[cut]"
 _MAX_DEPTH: Final = 40
+_MAX_SECRETS: Final = 100  # looked for elsewhere in the record, which holds one or two
 _MAX_NUMBER: Final = 2**53 - 1  # beyond it JSON readers disagree
 
 _HIDDEN: Final = "HIDDEN_DUE_TO_SECURITY_REASONS"
 _SECRET_KEYS: Final = frozenset({"sessiontoken", "secretaccesskey", "securitytoken", "signintoken", "password"})
+_NO_SEPARATORS: Final = str.maketrans("", "", "_- ")
 # A token inside a longer text: `sessionToken=…`, `"sessionToken": "…"`, or told by how STS tokens begin.
 _SECRET_TEXT: Final = re.compile(
-    r"""(?ix) (?P<key> (?: session | security | signin )_?token | secret_?access_?key )
+    r"""(?ix) (?P<key> (?: session | security | signin )[_-]?token | secret[_-]?access[_-]?key )
         (?P<between> [\\"']* \s* [=:] \s* [\\"']* ) (?P<value> [^\s,;&"'\\{}\[\]]+ )
       | (?P<token> (?: IQoJb3JpZ2lu | FwoGZXIvYXdz | FQoGZXIvYXdz | FQoDYXdz ) [A-Za-z0-9+/=%_-]{16,} )""",
 )
@@ -254,7 +256,10 @@ class Event:
             return stated
         if self.time is None or self.seconds_effective is None:
             return None
-        return self.time + timedelta(seconds=self.seconds_effective)
+        try:
+            return self.time + timedelta(seconds=self.seconds_effective)
+        except OverflowError:  # a made-up time at the end of the year 9999
+            return None
 
 
 def bounded(text: str, limit: int = MAX_TEXT) -> str:
@@ -274,7 +279,7 @@ def _withheld(value: object) -> Unread | None:
     """Whether CloudTrail says that it left the value out."""
     if value == _HIDDEN:
         return Unread("hidden_due_to_security_reasons")
-    if isinstance(value, dict) and str(value.get("omitted")).lower() == "true":
+    if isinstance(value, dict) and value.get("omitted") in (True, "true", "True"):
         return Unread("omitted_too_large")
     return None
 
@@ -285,7 +290,7 @@ def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124  NaN
         return None
     if abs(value) > _MAX_NUMBER:
-        return math.copysign(_MAX_NUMBER, value)
+        return _MAX_NUMBER if value > 0 else -_MAX_NUMBER
     return int(value) if value == int(value) else value
 
 
@@ -316,12 +321,15 @@ def redact(record: Mapping[str, object], secrets: re.Pattern[str] | None) -> dic
 
 
 def _secrets_of(record: Mapping[str, object]) -> re.Pattern[str] | None:
-    values = sorted(set(_secret_values(record, 0)), key=len, reverse=True)
+    values = sorted(set(islice(_secret_values(record, 0), _MAX_SECRETS)), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, values))) if values else None
 
 
 def _is_secret(key: object) -> bool:
-    return isinstance(key, str) and key.lower().replace("_", "").replace("-", "") in _SECRET_KEYS
+    """In any spelling: `session_token`, `Session-Token`, `responseElements.credentials.sessionToken`."""
+    if not isinstance(key, str):
+        return False
+    return key.rpartition(".")[2].lower().translate(_NO_SEPARATORS) in _SECRET_KEYS
 
 
 def _secret_values(value: object, depth: int) -> Iterator[str]:
@@ -347,7 +355,10 @@ def _redacted(key: str | None, value: object, known: re.Pattern[str] | None, dep
     if depth > _MAX_DEPTH and isinstance(value, Mapping | list):
         return "[too deep]"
     if isinstance(value, Mapping):
-        return {_encodable(str(k)): _redacted(str(k), inner, known, depth + 1) for k, inner in value.items()}
+        return {
+            _without_secrets(str(k), known): _redacted(str(k), inner, known, depth + 1)
+            for k, inner in value.items()
+        }
     if isinstance(value, list):
         return [_redacted(None, inner, known, depth + 1) for inner in value]
     return value

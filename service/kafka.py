@@ -22,8 +22,9 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
+from confluent_kafka.admin import AdminClient
 
-from service.errors import DeliveryError, Refused, SettingsError, TooLarge, Unreachable
+from service.errors import DeliveryError, Refused, SettingsError, TooLarge, Unreachable, Untrusted, WorldError
 from service.kafka_errors import FINAL, no_answer, refusal
 from service.pipeline import Message, Offsets, Outgoing, Place
 from service.settings import KafkaSettings
@@ -38,10 +39,10 @@ STATISTICS_MS: Final = 1_000
 # What KIP-848 groups do not take: the brokers decide the first two there.
 CLASSIC_ONLY: Final = frozenset({"session.timeout.ms", "heartbeat.interval.ms", "group.instance.id"})
 
-Client = TypeVar("Client", Consumer, Producer)
+Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
 # What a broker without KIP-848, or with another's static member of our name, answers; `fatal()` is no help.
-_NO_CONSUMER_PROTOCOL: Final = frozenset(
+NO_CONSUMER_PROTOCOL: Final = frozenset(
     {KafkaError._FATAL, KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}  # noqa: SLF001
 )
 
@@ -59,11 +60,24 @@ def client_config(settings: KafkaSettings) -> dict[str, Any]:
     }
     optional = {
         "security.protocol": settings.security_protocol,
-        "sasl.mechanism": settings.sasl_mechanism,
+        **_mechanism(settings),
         "sasl.username": settings.sasl_username and settings.sasl_username.get_secret_value(),
         "sasl.password": settings.sasl_password and settings.sasl_password.get_secret_value(),
     }
     return {**config, **{name: value for name, value in optional.items() if value is not None}}
+
+
+def _mechanism(settings: KafkaSettings) -> dict[str, Any]:
+    """Raises SettingsError where an extra is missing, Refused where AWS credentials are."""
+    if settings.sasl_mechanism != "AWS_MSK_IAM" or settings.msk_iam_region is None:
+        return {"sasl.mechanism": settings.sasl_mechanism}
+    try:
+        from service.msk_iam import Tokens  # noqa: PLC0415  an extra, of use to few
+    except ImportError as error:
+        raise SettingsError(
+            ['kafka.sasl_mechanism: AWS_MSK_IAM needs: pip install "tokentrail[msk-iam]"']
+        ) from error
+    return {"sasl.mechanism": "OAUTHBEARER", "oauth_cb": Tokens(settings.msk_iam_region)}
 
 
 def consumer_config(settings: KafkaSettings) -> dict[str, Any]:
@@ -112,7 +126,7 @@ def transactional_id(group_id: str) -> str:
     return f"{group_id}-{socket.gethostname()}-{secrets.token_hex(4)}"
 
 
-def _client(make: Callable[[dict[str, Any]], Client], config: dict[str, Any]) -> Client:
+def new_client(make: Callable[[dict[str, Any]], Client], config: dict[str, Any]) -> Client:
     """A client. Raises SettingsError for properties that librdkafka does not take."""
     try:
         return make(config)
@@ -170,6 +184,7 @@ class KafkaSource:
         self._partitions: Collection[int] = ()
         self._trouble: KafkaError | None = None
         self._refused: Refused | None = None
+        self._doubtful: Refused | None = None
         self.joined = False
         self._subscribed = False
         self._consumer = self._unsubscribed()
@@ -180,7 +195,7 @@ class KafkaSource:
         if self._protocol == "classic":
             config.setdefault("partition.assignment.strategy", "cooperative-sticky")
         config |= {"error_cb": self._on_error, "stats_cb": self._on_statistics}
-        return _client(Consumer, config)
+        return new_client(Consumer, config)
 
     def check(self) -> None:
         """Whether brokers answer and the topic is there; to be called before `poll`.
@@ -194,8 +209,9 @@ class KafkaSource:
                 self._partitions = check_topic(self._consumer, self._topic, seconds=1)
             except Unreachable as problem:
                 self._serve_callbacks(POLL_SECONDS)  # which know what is wrong
-                if time.monotonic() > deadline:
-                    raise no_answer(self._trouble) if self._trouble else problem from problem
+                known = no_answer(self._trouble) if self._trouble else problem
+                if isinstance(known, Untrusted) or time.monotonic() > deadline:
+                    raise known from problem
             else:
                 return
 
@@ -215,6 +231,8 @@ class KafkaSource:
             self._raise_refused()
             return ()
         messages = cast("list[Message]", [first, *self._consumer.consume(self._batch_messages - 1, 0)])
+        if first.error() is None and (first.topic(), first.partition()) not in self._assigned:
+            del messages[0]  # a callback inside `consume` gave its partition away: it is another member's by now
         good = [message for message in messages if message.error() is None]
         if len(good) < len(messages):
             for message in messages:
@@ -224,11 +242,19 @@ class KafkaSource:
         return good
 
     def _raise_refused(self) -> None:
+        if self._doubtful is not None:
+            refused, self._doubtful = self._doubtful, None
+            try:
+                check_topic(self._consumer, self._topic)
+            except WorldError:
+                self._refused = refused
+            else:
+                _log.warning("a login was refused, another one works", problem=str(refused))
         if self._refused is not None:
             raise self._refused
 
     def _on_failure(self, error: KafkaError, message: Message) -> None:
-        if error.code() in _NO_CONSUMER_PROTOCOL and self._may_fall_back():
+        if error.code() in NO_CONSUMER_PROTOCOL and self._may_fall_back():
             _log.info("the brokers have no KIP-848 groups, joining with the classic protocol")
             self._consumer.close()
             self._protocol = "classic"
@@ -253,7 +279,10 @@ class KafkaSource:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in FINAL:
-            self._refused = refusal(error, "the brokers refuse us")
+            refused = refusal(error, "the brokers refuse us")
+            # Renewing a login over a connection can fail (a second time within a second, KIP-368) where a new
+            # connection works: after the first success, a refusal is asked again.
+            self._doubtful, self._refused = (refused, None) if self.joined else (None, refused)
         elif error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  says nothing of why
             self._trouble = error
 
@@ -331,6 +360,8 @@ class KafkaSource:
         try:
             positions = self._consumer.committed(self._consumer.assignment(), timeout=CALL_SECONDS)
             for position in positions:
+                if position.error is not None:
+                    raise KafkaException(position.error)
                 known = position.offset if position.offset >= 0 else OFFSET_BEGINNING
                 self._consumer.seek(TopicPartition(position.topic, position.partition, known))
             ours = [(position.topic, position.partition) for position in positions]
@@ -410,7 +441,8 @@ def check_topic(client: Consumer | Producer, topic: str, seconds: float = CALL_S
         if found.error.code() in FINAL:
             raise refusal(found.error, f"topic {topic}")
         raise Unreachable(f"topic {topic} has no leader yet: {found.error.str()}")
-    return found.partitions.keys()
+    numbers: Collection[int] = found.partitions.keys()
+    return numbers
 
 
 def _as_delivery_error(failure: KafkaException, doing: str) -> DeliveryError | Refused:
@@ -433,7 +465,7 @@ class AtLeastOnceSink:
         self._topics = topics
         self._stop = stop
         self._singly = False
-        self._producer = _client(Producer, producer_config(settings))
+        self._producer = new_client(Producer, producer_config(settings))
 
     def check(self) -> None:
         for topic in self._topics:
@@ -489,11 +521,13 @@ class ExactlyOnceSink:
             "transaction.timeout.ms": 20_000,  # how long a dead worker's transaction may stall readers
             **producer_config(settings),
             "transactional.id": transactional_id(settings.group_id),
+            "error_cb": self._on_error,
         }
         if "message.timeout.ms" not in {**settings.properties, **settings.producer_properties}:
             self._config["message.timeout.ms"] = 20_000  # librdkafka wants it within the transaction's
         self._singly = False
         self._producer: Producer | None = None
+        self._disconnected = False
         self._opened = False
 
     def check(self) -> None:
@@ -502,9 +536,6 @@ class ExactlyOnceSink:
                 self.recover()
             except DeliveryError as error:
                 raise Unreachable(str(error)) from error
-        if self._producer is not None:
-            for topic in self._topics:
-                check_topic(self._producer, topic)
 
     def deliver(self, outputs: Sequence[Outgoing], offsets: Offsets) -> None:
         if not outputs:
@@ -512,11 +543,17 @@ class ExactlyOnceSink:
             return
         if self._producer is None:
             raise DeliveryError("no producer yet")
+        self._producer.poll(0)
+        if self._disconnected:
+            self.recover()
         wanted = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
         failures: list[KafkaError] = []
         try:
             self._producer.begin_transaction()
             send_all(self._producer, outputs, failures, singly=self._singly)
+            # The next call hangs for good if a broker went away since `init_transactions`: see first that none did.
+            if self._producer.flush(TRANSACTION_SECONDS) > 0 or failures or self._disconnected:
+                raise KafkaException(failures[0] if failures else KafkaError(KafkaError._TRANSPORT))  # noqa: SLF001
             self._producer.send_offsets_to_transaction(wanted, self._source.group_metadata(), TRANSACTION_SECONDS)
             self._producer.commit_transaction(TRANSACTION_SECONDS)
         except KafkaException as failure:
@@ -528,15 +565,24 @@ class ExactlyOnceSink:
         self._singly = False
         self._source.committed(offsets)
 
+    def _on_error(self, error: KafkaError) -> None:
+        self._disconnected |= error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)  # noqa: SLF001
+
     def recover(self) -> None:
         if self._producer is not None:
             self._producer.purge()
             self._producer = None
-        producer = _client(Producer, self._config)
+        producer = new_client(Producer, self._config)
         try:
             producer.init_transactions(TRANSACTION_SECONDS)
+            for topic in self._topics:
+                check_topic(producer, topic)
         except KafkaException as failure:
             raise _as_delivery_error(failure, "starting a producer") from failure
+        except Unreachable as error:
+            raise DeliveryError(str(error)) from error
+        producer.poll(0)  # what failed before it was ready does no harm
+        self._disconnected = False
         self._producer = producer
         if self._opened:
             self._on_replacement()
@@ -598,7 +644,7 @@ class Feeder:
         """Raises Refused or Unreachable."""
         self._topic = topic
         self._on_delivery = on_delivery
-        self._producer = _client(Producer, {**producer_config(settings), "linger.ms": 5})
+        self._producer = new_client(Producer, {**producer_config(settings), "linger.ms": 5})
         check_topic(self._producer, topic)
 
     def send(self, value: bytes, key: str | None) -> None:

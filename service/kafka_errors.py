@@ -25,7 +25,7 @@ FINAL: Final = frozenset(
 )
 
 # Where and when it happened inside librdkafka and OpenSSL: of use to their authors.
-_NOISE: Final = re.compile(r"error:[0-9A-F]{8}:[^:]*:[^:]*:| \(after \d+ms in state \w+\)|/bootstrap(?=:)")
+_NOISE: Final = re.compile(r"error:[0-9A-F]{8}:[^:]*:[^:]*:| \(after \d+ms in state \w+[^)]*\)|/bootstrap(?=:)")
 _ALERT: Final = re.compile(r"alert (?P<alert>[a-z ]*(certificate|ca)[a-z ]*)")
 
 

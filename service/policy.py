@@ -202,7 +202,7 @@ def _iam_power(allow: _Statement, denies: Sequence[_Statement]) -> Iterator[str]
 
 
 def _takes_nothing(deny: _Statement) -> bool:
-    return deny.inverted and any(map(_every_action, deny.actions))
+    return any(map(_every_action, deny.actions)) if deny.inverted else not deny.actions
 
 
 def _denies_all(deny: _Statement) -> bool:
@@ -231,6 +231,8 @@ def _swallows(deny: _Statement, action: str) -> bool:
 def _parse(policy: object) -> dict[str, object] | str:
     """The document with lower-case keys, or the reason it cannot be read."""
     try:
+        if not isinstance(policy, str):
+            policy = json.dumps(policy, default=str, skipkeys=True)
         for _ in range(2):  # JSON text is sometimes encoded as JSON once more on its way
             if isinstance(policy, str):
                 policy = _loads(policy)

@@ -1,6 +1,5 @@
 """Files -> the same detector. One bad file, or one bad record in it, never stops the others."""
 
-import io
 import os
 import sys
 from collections import Counter
@@ -9,10 +8,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from signal import SIG_IGN, SIGINT, signal
 from typing import IO, Final, cast
 
-from isal import igzip
-from isal.igzip_lib import IsalError
+from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor, IsalError
 
 from service.detect import Detector
 from service.envelopes import Ignored, Part, Record, load, unwrap
@@ -23,6 +22,7 @@ from service.rules import RULES
 SUFFIXES: Final = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".gz")
 STANDARD_INPUT: Final = "-"
 BLOCK_BYTES: Final = 16 * 1024 * 1024
+_PIECE_BYTES: Final = 256 * 1024
 MAX_DOCUMENT_BYTES: Final = 2 * 1024**3
 _SERIAL_BYTES: Final = 4 * 1024 * 1024  # below it, starting processes costs more than it saves
 _READ_ERRORS: Final[tuple[type[Exception], ...]] = (OSError, EOFError, cast("type[Exception]", IsalError))
@@ -44,20 +44,27 @@ class FileReport:
 
 
 def find_files(paths: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The files below the paths, in a stable order, and a line for each path that is not there."""
+    """The files below the paths, in a stable order, and a line for each path that cannot be had."""
     files: list[str] = []
     problems: list[str] = []
     for path in paths:
         if path == STANDARD_INPUT or Path(path).is_file():
             files.append(path)
         elif Path(path).is_dir():
-            below = sorted(p for p in Path(path).rglob("*") if p.name.endswith(SUFFIXES) and p.is_file())
-            files.extend(map(str, below))
+            below = _below(path, problems)
+            files.extend(below)
             if not below:
                 problems.append(f"{path}: no file ends in one of {', '.join(SUFFIXES)}")
         else:
             problems.append(f"{path}: no such file or folder")
     return list(dict.fromkeys(files)), problems
+
+
+def _below(folder: str, problems: list[str]) -> list[str]:
+    walk = os.walk(folder, onerror=lambda error: problems.append(f"{error.filename}: {_said(error)}"))
+    named = (Path(where, name) for where, _, names in walk for name in names if name.endswith(SUFFIXES))
+    # A link that leads nowhere is kept, to be reported; a pipe or a device would be waited for.
+    return sorted(str(path) for path in named if path.is_file() or not path.exists())
 
 
 def scan(files: Sequence[str], processes: int | None = None) -> Iterator[FileReport]:
@@ -67,7 +74,8 @@ def scan(files: Sequence[str], processes: int | None = None) -> Iterator[FileRep
     if processes < 2 or size < _SERIAL_BYTES:
         yield from map(scan_file, files)
         return
-    with ProcessPoolExecutor(processes) as pool:
+    # Ctrl-C reaches every process of a terminal: the workers leave the answer to this one.
+    with ProcessPoolExecutor(processes, initializer=signal, initargs=(SIGINT, SIG_IGN)) as pool:
         try:
             yield from pool.map(scan_file, files, chunksize=max(1, min(16, len(files) // (4 * processes))))
         except BaseException:
@@ -131,37 +139,57 @@ def blocks(file: str, report: FileReport) -> Iterator[bytes]:
 
     What could be read of a file that is damaged further on is given out all the same.
     """
-    pending = b""
+    pending = bytearray()
+    enough = BLOCK_BYTES
     try:
-        with _opened(file) as stream:
-            while block := stream.read(BLOCK_BYTES):
-                report.bytes += len(block)
-                pending += block
-                if len(pending) >= BLOCK_BYTES and _is_lines(pending):
-                    end = pending.rfind(b"\n") + 1
-                    yield pending[:end]
-                    pending = pending[end:]
-                elif len(pending) > MAX_DOCUMENT_BYTES:
-                    report.problem = f"one document of more than {MAX_DOCUMENT_BYTES >> 30} GiB"
-                    return
+        for piece in _pieces(file):
+            report.bytes += len(piece)
+            pending += piece
+            if len(pending) < enough:
+                continue
+            if len(pending) > MAX_DOCUMENT_BYTES:
+                report.problem = f"one document of more than {MAX_DOCUMENT_BYTES >> 30} GiB"
+                return
+            enough = 2 * len(pending)  # one large document is not looked at over and over
+            if _is_lines(pending):
+                end = pending.rfind(b"\n") + 1
+                yield bytes(pending[:end])
+                del pending[:end]
+                enough = BLOCK_BYTES
     except _READ_ERRORS as error:
         report.problem = _said(error)
     if pending.strip():
-        yield pending
+        yield bytes(pending)
 
 
-def _opened(file: str) -> IO[bytes]:
-    stream = sys.stdin.buffer if file == STANDARD_INPUT else Path(file).open("rb")  # noqa: SIM115  the caller closes
-    if isinstance(stream, io.BufferedReader) and stream.peek(2)[:2] == b"\x1f\x8b":
-        return cast("IO[bytes]", igzip.open(stream, "rb"))  # type: ignore[no-untyped-call]  # isal has no types
-    return stream
+def _pieces(file: str) -> Iterator[bytes]:
+    with sys.stdin.buffer if file == STANDARD_INPUT else Path(file).open("rb") as stream:
+        first = stream.read(_PIECE_BYTES)
+        if first.startswith(b"\x1f\x8b"):
+            yield from _gunzipped(first, stream)
+        else:
+            yield first
+            while piece := stream.read(_PIECE_BYTES):
+                yield piece
 
 
-def _is_lines(data: bytes) -> bool:
+def _gunzipped(data: bytes, stream: IO[bytes]) -> Iterator[bytes]:
+    """The members of a gzip file, as far as they can be read. Raises EOFError for a truncated one."""
+    while data:
+        member = IgzipDecompressor(flag=DECOMP_GZIP)
+        while not member.eof:
+            if member.needs_input and not (data := data or stream.read(_PIECE_BYTES)):
+                raise EOFError
+            yield member.decompress(data, BLOCK_BYTES)
+            data = b""
+        data = (member.unused_data or stream.read(_PIECE_BYTES)).lstrip(b"\0")  # some writers pad
+
+
+def _is_lines(data: bytearray) -> bool:
     first = data.find(b"\n")
     if first < 0 or data[:1] != b"{":
         return False
-    return not any(part for part in unwrap(data[:first]) if not isinstance(part, Record | Ignored))
+    return all(isinstance(part, Record | Ignored) for part in unwrap(bytes(data[:first])))
 
 
 def _said(error: Exception) -> str:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self, TypeVar
@@ -113,38 +113,41 @@ class Kafka:
 
     def tool(self, main_class: str, *arguments: str, seconds: float = 60) -> str:
         """What the Kafka tool of that Java class prints; RuntimeError with its complaint when it fails."""
-        return _run(
-            [*_java("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"), main_class, *arguments], seconds
-        )
+        return _run([*_java("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"), main_class, *arguments], seconds)
 
     def _admin(self) -> AdminClient:
         # log_level 0: while a broker is down, librdkafka would write every failed attempt to the terminal.
-        return AdminClient(
-            {"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200}
-        )
+        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
 
 
 class Broker(Kafka):
     """A Kafka of our own: one process that is broker and controller, with its data and log in `folder`.
 
     `start` after `stop` or `kill` brings it back on the same port with the same data. `properties` are added
-    to, or replace, those of the server.
+    to, or replace, those of the server. `listeners` names further ones, which properties say how to secure.
     """
 
-    def __init__(self, folder: Path, properties: Mapping[str, str] | None = None) -> None:
-        port, controller_port = _free_ports(2)
+    def __init__(
+        self,
+        folder: Path,
+        properties: Mapping[str, str] | None = None,
+        listeners: Sequence[str] = (),
+    ) -> None:
+        port, controller_port, *ports = free_ports(2 + len(listeners))
         super().__init__(f"127.0.0.1:{port}")
+        self.addresses = {name: f"127.0.0.1:{its}" for name, its in zip(listeners, ports, strict=True)}
         self.log = folder / "server.log"
         self._data = folder / "data"
         self._config = folder / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
+        self.controller = f"127.0.0.1:{controller_port}"
+        every = {"PLAINTEXT": self.bootstrap, "CONTROLLER": self.controller, **self.addresses}
         server = SERVER_PROPERTIES | {
-            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+            "listeners": ",".join(f"{name}://{address}" for name, address in every.items()),
+            "controller.quorum.voters": f"1@{self.controller}",
             "log.dirs": str(self._data),
         }
-        lines = [f"{name}={value}\n" for name, value in (server | dict(properties or {})).items()]
-        self._config.write_text("".join(lines), encoding="utf-8")
+        self.properties = server | dict(properties or {})  # read by each launch
 
     def __enter__(self) -> Self:
         self.start()
@@ -159,8 +162,16 @@ class Broker(Kafka):
 
     def start(self) -> None:
         """Returns when the broker answers; RuntimeError with the end of its log when it dies first."""
+        self.launch()
+        admin = self._admin()
+        poll_until(lambda: self._answers(admin), f"an answer from the broker, whose log is {self.log}", 60)
+
+    def launch(self) -> None:
+        """Start without waiting for an answer, which a broker of several gives only when most of them run."""
         if self.running:
             return
+        lines = [f"{name}={value}\n" for name, value in self.properties.items()]
+        self._config.write_text("".join(lines), encoding="utf-8")
         if not self._data.exists():
             cluster_id = "dG9rZW50cmFpbC10ZXN0cw"
             self.tool(
@@ -171,8 +182,6 @@ class Broker(Kafka):
             # A session of its own: Ctrl-C is for pytest, which then ends the broker.
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         atexit.register(self.kill)
-        admin = self._admin()
-        poll_until(lambda: self._answers(admin), f"an answer from the broker, whose log is {self.log}", 60)
 
     def stop(self) -> None:
         """The orderly way: SIGTERM."""
@@ -192,9 +201,7 @@ class Broker(Kafka):
 
     def _answers(self, admin: AdminClient) -> bool:
         if not self.running:
-            raise RuntimeError(
-                f"the broker ended at its start:\n{_tail(self.log.read_text(errors='replace'))}"
-            )
+            raise RuntimeError(f"the broker ended at its start:\n{_tail(self.log.read_text(errors='replace'))}")
         try:
             return bool(admin.list_topics(timeout=0.2).brokers)
         except KafkaException:
@@ -242,7 +249,7 @@ def poll_until(check: Callable[[], T | None], what: str, seconds: float = 30) ->
     return result
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     # Below the range of outgoing connections: while a broker is down, nothing else is given its port, and a
     # client that keeps trying cannot connect to itself.
     ports: set[int] = set()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests.broker import ROOT, Broker, Kafka, fetch_jars, missing
+from tests.secured import SecuredBroker
 
 CI = os.environ.get("CI") == "true"
 KAFKA_BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP")
@@ -32,6 +33,15 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     if lack := missing():
         _cannot_run(lack)
     with Broker(tmp_path_factory.mktemp("broker")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
+    """A real Kafka that asks who is there, and allows nobody anything unless told to."""
+    if lack := missing():
+        _cannot_run(lack)
+    with SecuredBroker(tmp_path_factory.mktemp("secured")) as started:
         yield started
 
 
@@ -65,13 +75,13 @@ def pytest_report_header() -> str | None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if _asks_for({"broker", "kafka_tools"}, item):
+        if _asks_for({"broker", "kafka_tools", "secured"}, item):
             item.add_marker("broker")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Fetch Kafka before the first test, whose timeout is not meant for a download."""
-    needs_jars = {"kafka_tools"} if KAFKA_BOOTSTRAP else {"broker", "kafka_tools"}
+    needs_jars = {"kafka_tools", "secured"} if KAFKA_BOOTSTRAP else {"broker", "kafka_tools", "secured"}
     wanted = any(_asks_for(needs_jars, item) for item in session.items)
     if wanted and not session.config.option.collectonly and not missing():
         fetch_jars()

@@ -1,15 +1,18 @@
 """The command line: one file a command. Exit codes: 0 good, 1 partly failed, 2 wrong usage, 3 refused."""
 
 import importlib
+import io
 import sys
 from typing import Final
 
 import click
 
 from service.errors import Refused, SettingsError, TokentrailError, Unreachable
+from service.log import printable
 
 _COMMANDS: Final = {
     "run": "the service: read events, publish findings, until stopped",
+    "check": "a pre-flight: settings, brokers, topics, access",
     "demo": "the whole pipeline on a built-in cluster: a day at a company, and an attack in it",
     "scan": "the same detector over CloudTrail files and folders",
     "explain": "each rule and clause on one event: held or not, and why",
@@ -55,26 +58,37 @@ def tokentrail(ctx: click.Context) -> None:
 
 
 def main() -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # events may hold what its encoding lacks
+    sys.exit(_run())
+
+
+def _run() -> int:
     try:
         code = tokentrail.main(prog_name="tokentrail", standalone_mode=False)
-    except click.exceptions.Exit as wanted:
-        code = wanted.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+    except click.UsageError as error:
+        hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        complain(" ".join(error.format_message().split()) + hint)
+        return 2
     except SettingsError as error:
         for problem in error.problems:
-            click.echo(f"tokentrail: {problem}", err=True)
-        code = 2
+            complain(problem)
+        return 2
     except (Refused, Unreachable) as error:
-        click.echo(f"tokentrail: {error}", err=True)
-        code = 3
+        complain(str(error))
+        return 3
     except TokentrailError as error:
-        click.echo(f"tokentrail: {error}", err=True)
-        code = 1
+        complain(str(error))
+        return 1
     except (click.Abort, KeyboardInterrupt):
-        code = 130
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe went away: nobody is left to tell
-        code = 141
-    sys.exit(code if isinstance(code, int) else 0)
+        return 130
+    except OSError as error:  # such as a full disk below standard output; click sees to closed pipes
+        complain(str(error))
+        sys.stdout = None  # type: ignore[assignment]  # or it would be tried once more on the way out
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def complain(problem: str) -> None:
+    """One line on standard error, whatever `problem` holds."""
+    click.echo(f"tokentrail: {printable(problem, 2_000)}", err=True)

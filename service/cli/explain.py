@@ -20,10 +20,24 @@ _MOST: Final = 20
 
 @click.command("explain")
 @click.argument("file", metavar="FILE|-")
-@click.option("--index", type=click.IntRange(min=0), help="Which record of the file, from 0.")
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--index",
+    type=click.IntRange(min=0),
+    help=f"Which record of the file, from 0; all of them, {_MOST} at most, by default.",
+)
+@click.option(
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="json: one document a record, each on a line.",
+)
 def command(file: str, index: int | None, output: str) -> int:
-    """Explain an event, in any envelope: what each clause saw, at which path, or why it could not tell."""
+    """Explain an event, in any envelope: what each clause saw, at which path, or why it could not tell.
+
+    FILE holds a CloudTrail record, or a few; - is standard input. Exits 0, 1 when a record could not be read, 2
+    for wrong usage.
+    """
     try:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:

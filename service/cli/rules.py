@@ -59,9 +59,15 @@ def markdown(rule: Rule) -> str:
 
 
 @click.command("rules")
-@click.option("--output", type=click.Choice(["table", "json", "markdown"]), default="table", show_default=True)
+@click.option(
+    "--output",
+    type=click.Choice(["table", "json", "markdown"]),
+    default="table",
+    show_default=True,
+    help="json and markdown also give severities, false positives, blind spots and references.",
+)
 def command(output: str) -> None:
-    """Print the catalogue of rules."""
+    """Print the catalogue of rules: what each watches, its clauses, and when they hold."""
     if output == "json":
         click.echo(json.dumps([catalogue(rule) for rule in RULES], indent=2))
     elif output == "markdown":

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import click
 
+from service.cli import complain
 from service.cli.progress import progress
 from service.cli.table import console, findings_table
 from service.finding import SEVERITIES, Finding, to_json
-from service.log import printable
 from service.scan import FileReport, find_files, scan
 
 _AGO: Final = re.compile(r"(\d{1,5})([smhdw])")
@@ -57,17 +57,20 @@ def command(  # noqa: PLR0913, PLR0917  one argument an option
 ) -> int:
     """Detect in CloudTrail files: .json, .jsonl, .ndjson, each also .gz, folders of them, or - for standard input.
 
-    Exits 0 when all was read, 1 when a file or a part of one could not be, 3 when --fail-on is met.
+    Exits 0 when all was read, 1 when a file or a part of one could not be, 2 for wrong usage, 3 when --fail-on
+    is met.
     """
     files, problems = find_files(paths)
     for problem in problems:
-        _complain(problem)
+        complain(problem)
+    if not files:
+        return 1
     totals = FileReport("all files")
     bad = len(problems)
     for report in _with_progress(files, processes):
         bad += report.problem is not None
         if report.problem is not None:
-            _complain(f"{report.file}: {report.problem}")
+            complain(f"{report.file}: {report.problem}")
         kept = [finding for finding in report.findings if _within(finding, since, until)]
         totals.findings.extend(kept)
         _add(totals, report)
@@ -81,10 +84,6 @@ def command(  # noqa: PLR0913, PLR0917  one argument an option
     if fail_on and any(SEVERITIES.index(f.severity) >= SEVERITIES.index(fail_on) for f in totals.findings):
         return 3
     return 1 if bad else 0
-
-
-def _complain(line: str) -> None:
-    click.echo(f"tokentrail: {printable(line, 1_000)}", err=True)
 
 
 def _within(finding: Finding, since: datetime | None, until: datetime | None) -> bool:

@@ -18,7 +18,9 @@ _UNCUT = 10_000
 def console(stream: TextIO | None = None) -> Console:
     """For a terminal as wide as it is; for a pipe or a file without colour, as wide as the values."""
     stream = stream or sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else _UNCUT, highlight=False, markup=False)
+    return Console(
+        file=stream, width=None if stream.isatty() else _UNCUT, highlight=False, markup=False, emoji=False
+    )
 
 
 def cell(value: str | None, style: str = "") -> Text:

@@ -1,0 +1,421 @@
+"""The grade of an inline policy: tables of documents, and what must hold for any document at all."""
+
+import json
+import string
+from typing import Any, get_args
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.policy import IAM_ADMIN_ACTIONS, MAX_POLICY_CHARACTERS, Grade, assess
+from tests.unit.strategies import json_values, oddities, policies, statements
+
+DENY_ALL = {"Effect": "Deny", "Action": "*", "Resource": "*"}
+CONDITION = {"Bool": {"aws:SecureTransport": "true"}}
+# From nothing to everything; `unknown` may hide anything, so no denial may turn it into less either.
+STRENGTH = {"no_power": 0, "scoped": 1, "unknown": 1, "iam_admin": 2, "broad": 3, "full_admin": 4}
+
+
+def policy(*statements: Any) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def allow(action: Any = "*", resource: Any = "*", **more: Any) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": action, "Resource": resource, **more}
+
+
+def deny(action: Any = "*", resource: Any = "*", **more: Any) -> dict[str, Any]:
+    return {"Effect": "Deny", "Action": action, "Resource": resource, **more}
+
+
+def grade(document: object) -> str:
+    return assess(document).grade
+
+
+A_TO_Z = [f"{letter}*:*" for letter in string.ascii_lowercase]
+
+FULL_ADMIN = {
+    "star on star": policy(allow()),
+    "statement not in a list": {"Statement": allow()},
+    "no version": {"Statement": [allow()]},
+    "lists": policy(allow(["*"], ["*"])),
+    "among others": policy(allow(["s3:GetObject", "*"], ["arn:aws:s3:::b", "*"])),
+    "second statement": policy(allow("s3:GetObject", "arn:aws:s3:::b/*"), allow()),
+    "lower-case keys": {"statement": {"effect": "allow", "action": "*", "resource": "*"}},
+    "upper-case keys": {"STATEMENT": {"EFFECT": "ALLOW", "ACTION": "*", "RESOURCE": "*"}},
+    "star colon star": policy(allow("*:*")),
+    "two stars": policy(allow("**")),
+    "question mark and star": policy(allow("?*")),
+    "stars and colons": policy(allow("**:**")),
+    "resource arn:*": policy(allow("*", "arn:*")),
+    "resource arn:aws:*": policy(allow("*", "arn:aws:*")),
+    "resource arn:aws-cn:*": policy(allow("*", "arn:aws-cn:*")),
+    "resource of wildcards only": policy(allow("*", "arn:*:*:*:*:*")),
+    "resource **": policy(allow("*", "**")),
+    "conditional allow": policy(allow(Condition=CONDITION)),
+    "NotAction of nothing": policy({"Effect": "Allow", "NotAction": [], "Resource": "*"}),
+    "NotResource of nothing": policy({"Effect": "Allow", "Action": "*", "NotResource": []}),
+    "conditional deny": policy(allow(), deny(Condition=CONDITION)),
+    "deny of one resource": policy(allow(), deny("*", "arn:aws:s3:::b")),
+    "deny of all resources but some": policy(
+        allow(), {"Effect": "Deny", "Action": "*", "NotResource": "arn:aws:s3:::b"}
+    ),
+    "deny of no action": policy(allow(), deny([])),
+    "deny of all actions but all": policy(allow(), {"Effect": "Deny", "NotAction": "*", "Resource": "*"}),
+    "deny that is unreadable": policy(allow(), {"Effect": "Deny", "Action": {"not": "readable"}, "Resource": "*"}),
+    "deny in part unreadable": policy(allow(), deny(["*", 7])),
+    "deny with both kinds of action": policy(allow(), deny(NotAction="iam:*")),
+    "beside an unreadable statement": policy(allow(), 7),
+    "beside an unreadable effect": policy(allow(), {"Effect": "Perhaps", "Action": "*", "Resource": "*"}),
+}
+BROAD = {
+    "NotAction": policy({"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}),
+    "NotAction, list": policy({"Effect": "Allow", "NotAction": ["iam:*", "organizations:*"], "Resource": "*"}),
+    "deny of a service beside allow all": policy(allow(), deny("iam:*")),
+    "deny of one action beside allow all": policy(allow(), deny("s3:GetObject")),
+    "deny written before allow": policy(deny("iam:*"), allow()),
+    "a to z": policy(allow(A_TO_Z)),
+    "a to z over statements": policy(*(allow(pattern) for pattern in A_TO_Z)),
+    "all but one bucket": policy({"Effect": "Allow", "Action": "*", "NotResource": "arn:aws:s3:::b/*"}),
+    "NotAction on arn:aws:*": policy({"Effect": "Allow", "NotAction": "iam:*", "Resource": "arn:aws:*"}),
+    "deny on all ARNs": policy(allow(), deny("iam:*", "arn:aws:*")),
+}
+IAM_ADMIN = {
+    "iam:*": policy(allow("iam:*")),
+    "any case": policy(allow("IAM:*")),
+    "question mark": policy(allow("i?m:*")),
+    "wildcard inside": policy(allow("iam:*User")),
+    "on one user": policy(allow("iam:CreateAccessKey", "arn:aws:iam::111122223333:user/alice")),
+    "on one role": policy(allow("iam:UpdateAssumeRolePolicy", "arn:aws:iam::111122223333:role/r")),
+    "on all of IAM": policy(allow("*", "arn:aws:iam::*:*")),
+    "pass any role": policy(allow("iam:PassRole")),
+    "pass any role of the account": policy(allow("iam:PassRole", "arn:aws:iam::111122223333:role/*")),
+    "in aws-us-gov": policy(allow("iam:PutUserPolicy", "arn:aws-us-gov:iam::111122223333:user/*")),
+    "everywhere but in S3": policy(
+        {"Effect": "Allow", "Action": "iam:CreateUser", "NotResource": "arn:aws:s3:::*"}
+    ),
+    "all but IAM denied": policy(allow(), {"Effect": "Deny", "NotAction": "iam:*", "Resource": "*"}),
+    "denied on a condition": policy(allow("iam:*"), deny("iam:*", Condition=CONDITION)),
+    **{action: policy(allow(action)) for action in IAM_ADMIN_ACTIONS},
+}
+SCOPED = {
+    "read S3": policy(allow("s3:Get*")),
+    "all of one service": policy(allow("s3:*")),
+    "everything on one bucket": policy(allow("*", "arn:aws:s3:::b/*")),
+    "every bucket": policy(allow("*", "arn:aws:s3:::*")),
+    "read IAM": policy(allow(["iam:Get*", "iam:List*"])),
+    "pass one role": policy(allow("iam:PassRole", "arn:aws:iam::111122223333:role/job")),
+    "IAM action on a bucket": policy(allow("iam:CreateUser", "arn:aws:s3:::b")),
+    "iam denied": policy(allow(["iam:*", "s3:*"]), deny("iam:*")),
+    "a to h": policy(allow(A_TO_Z[:8])),
+    "one character": policy(allow("?")),
+    "one region of one service": policy(allow("*", "arn:aws:ec2:eu-west-1:*:*")),
+}
+NO_POWER = {
+    "empty": {},
+    "no statements": policy(),
+    "null statement": {"Statement": None},
+    "deny all": policy(DENY_ALL),
+    "allow all, deny all": policy(allow(), DENY_ALL),
+    "deny all on arn:aws:*": policy(allow(), deny("*:*", "arn:aws:*")),
+    "deny all but nothing": policy(allow(), {"Effect": "Deny", "NotAction": [], "Resource": "*"}),
+    "no action": policy(allow([])),
+    "no resource": policy(allow("*", [])),
+    "NotAction everything": policy({"Effect": "Allow", "NotAction": "*", "Resource": "*"}),
+    "NotResource everything": policy({"Effect": "Allow", "Action": "*", "NotResource": "*"}),
+    "the same taken away": policy(allow("s3:Get*"), deny("s3:*")),
+    "deny by wildcard": policy(allow("s3:Get*"), deny("s3:G*")),
+    "deny all but another": policy(allow("s3:*"), {"Effect": "Deny", "NotAction": "ec2:*", "Resource": "*"}),
+    "deny all beside rubbish": policy(7, DENY_ALL),
+    "only an unreadable deny": policy({"Effect": "Deny", "Action": 7}),
+}
+UNKNOWN = {
+    "empty text": ("", "policy_not_json"),
+    "no JSON": ("{", "policy_not_json"),
+    "prose": ("let me in", "policy_not_json"),
+    "number": (7, "policy_not_an_object"),
+    "true": (True, "policy_not_an_object"),
+    "list": ([allow()], "policy_not_an_object"),
+    "JSON text of a list": (json.dumps([allow()]), "policy_not_an_object"),
+    "text thrice encoded": (json.dumps(json.dumps(json.dumps(policy(allow())))), "policy_not_an_object"),
+    "too deep": ("[" * 5_000, "policy_too_deep"),
+    "too long": (json.dumps(policy(allow(["s3:GetObject"] * 1_000))), "policy_too_long"),
+    "too long an object": (policy(allow(["s3:GetObject"] * 1_000)), "policy_too_long"),
+    "statement a number": (policy(7), "policy_statement_unreadable"),
+    "statement text": ({"Statement": "Allow"}, "policy_statement_unreadable"),
+    "effect missing": (policy({"Action": "*", "Resource": "*"}), "policy_statement_unreadable"),
+    "effect of another kind": (policy({**allow(), "Effect": "Perhaps"}), "policy_statement_unreadable"),
+    "effect a number": (policy({**allow(), "Effect": 1}), "policy_statement_unreadable"),
+    "action missing": (policy({"Effect": "Allow", "Resource": "*"}), "policy_statement_unreadable"),
+    "action and NotAction": (policy(allow(NotAction="s3:*")), "policy_statement_unreadable"),
+    "resource missing": (policy({"Effect": "Allow", "Action": "*"}), "policy_statement_unreadable"),
+    "resource and NotResource": (policy(allow(NotResource="*")), "policy_statement_unreadable"),
+    "action a number": (policy(allow(7)), "policy_statement_unreadable"),
+    "action in part unreadable": (policy(allow(["s3:Get*", {}])), "policy_statement_unreadable"),
+    "NotAction in part unreadable": (
+        policy({"Effect": "Allow", "NotAction": ["iam:*", 7], "Resource": "*"}),
+        "policy_statement_unreadable",
+    ),
+    "scoped beside rubbish": (policy(allow("s3:Get*"), "?"), "policy_statement_unreadable"),
+}
+GRADES: dict[Grade, dict[str, Any]] = {
+    "full_admin": FULL_ADMIN,
+    "broad": BROAD,
+    "iam_admin": IAM_ADMIN,
+    "scoped": SCOPED,
+    "no_power": NO_POWER,
+    "unknown": {name: document for name, (document, _) in UNKNOWN.items()},
+    "absent": {"null": None},
+}
+CASES = [
+    pytest.param(document, expected, id=f"{expected}-{name}")
+    for expected, documents in GRADES.items()
+    for name, document in documents.items()
+]
+
+
+def test_every_grade_has_documents() -> None:
+    assert set(GRADES) == set(get_args(Grade))
+
+
+@pytest.mark.parametrize(("document", "expected"), CASES)
+def test_a_document_has_its_grade(document: object, expected: str) -> None:
+    assert grade(document) == expected
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [case for case in CASES if isinstance(case.values[0], dict) and case.values[1] not in ("absent", "unknown")],
+)
+@pytest.mark.parametrize(
+    "encode",
+    [
+        json.dumps,
+        lambda document: json.dumps(document, indent=2),
+        lambda document: quote(json.dumps(document)),
+        lambda document: quote(json.dumps(document), safe=""),
+        lambda document: quote_plus(json.dumps(document)),
+        lambda document: json.dumps(json.dumps(document)),
+        lambda document: json.dumps(document).replace("*", "\\u002a"),
+    ],
+    ids=["json", "indented", "quoted", "quoted-all", "quoted-plus", "json-in-json", "escaped"],
+)
+def test_an_encoding_does_not_change_the_grade(document: object, expected: str, encode: Any) -> None:
+    assert grade(encode(document)) == expected
+
+
+@pytest.mark.parametrize(("document", "reason"), UNKNOWN.values(), ids=UNKNOWN)
+def test_what_cannot_be_read_says_why(document: object, reason: str) -> None:
+    assert assess(document).unread == reason
+
+
+def test_a_part_that_cannot_be_read_is_named_beside_the_grade_that_the_rest_has() -> None:
+    assessment = assess(policy(allow(), 7))
+    assert (assessment.grade, assessment.unread) == ("full_admin", "policy_statement_unreadable")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_key_given_twice_hides_no_allow(first: bool) -> None:  # noqa: FBT001  a parameter of the table
+    """Readers differ in which of two equal keys they keep: an attacker may not choose for us."""
+    pair = ('"Action": "*"', '"Action": "s3:GetObject"')
+    inner = ", ".join(pair if first else reversed(pair))
+    assert grade(f'{{"Statement": {{"Effect": "Allow", {inner}, "Resource": "*"}}}}') == "full_admin"
+    mild, wild = json.dumps(allow("s3:Get*")), json.dumps(allow())
+    both = f'"Statement": {mild}, "Statement": {wild}' if first else f'"statement": {wild}, "Statement": {mild}'
+    assert grade(f"{{{both}}}") == "full_admin"
+    effects = '"Effect": "Allow", "Effect": "Deny"' if first else '"Effect": "Deny", "Effect": "Allow"'
+    assert grade(f'{{"Statement": {{{effects}, "Action": "*", "Resource": "*"}}}}') == "full_admin"
+
+
+def test_a_condition_is_told_in_the_explanation() -> None:
+    conditional = assess(policy(allow(Condition=CONDITION)))
+    plain = assess(policy(allow(Condition={})))
+    assert conditional.conditional
+    assert "under a condition" in conditional.explanation
+    assert not plain.conditional
+    assert "condition" not in plain.explanation
+
+
+def test_a_condition_on_one_of_two_statements_of_equal_power_is_none() -> None:
+    assert not assess(policy(allow(Condition=CONDITION), allow())).conditional
+
+
+@pytest.mark.parametrize(
+    ("document", "explanation"),
+    [
+        (
+            policy(allow("s3:*"), allow()),
+            "Statement 2 of the inline policy allows every action on every resource.",
+        ),
+        (
+            policy(allow(), allow("**")),
+            "Statements 1, 2 of the inline policy allow every action on every resource.",
+        ),
+        (
+            policy(allow("iam:CreateUser")),
+            "Statement 1 of the inline policy allows iam:CreateUser, which makes or widens identities.",
+        ),
+        (None, "No inline policy was given."),
+    ],
+)
+def test_the_explanation_names_the_statements(document: object, explanation: str) -> None:
+    assert assess(document).explanation == explanation
+
+
+def test_the_longest_policy_that_is_read_is_long_enough_for_an_encoded_one() -> None:
+    """The API takes 2,048 characters; URL-encoded each may become three."""
+    sid = "x" * (2_048 - len(json.dumps(policy(allow(Sid="")), separators=(",", ":"))))
+    text = json.dumps(policy(allow(Sid=sid)), separators=(",", ":"))
+    assert len(text) == 2_048
+    assert grade("".join(f"%{ord(character):02X}" for character in text)) == "full_admin"
+    assert len(text) * 3 < MAX_POLICY_CHARACTERS
+
+
+# --- properties ----------------------------------------------------------------------------------
+
+
+@given(json_values | oddities | st.text() | policies())
+def test_anything_at_all_gets_a_grade(value: object) -> None:
+    assessment = assess(value)
+    assert assessment.grade in get_args(Grade)
+    assert (assessment.grade == "unknown") <= (assessment.unread is not None)
+    assert assessment.explanation
+
+
+@given(policies(), st.data())
+def test_text_cut_anywhere_gets_a_grade(document: dict[str, Any], data: st.DataObject) -> None:
+    text = json.dumps(document)
+    cut = data.draw(st.integers(0, len(text)))
+    assert grade(text[:cut]) in get_args(Grade)
+
+
+@given(policies(), st.data())
+def test_the_order_of_statements_is_nothing(document: dict[str, Any], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(document["Statement"]))
+    assert grade(policy(*shuffled)) == grade(document)
+
+
+@given(policies(statements()), st.data())
+def test_the_order_of_patterns_is_nothing(document: dict[str, Any], data: st.DataObject) -> None:
+    shuffled = [
+        {key: data.draw(st.permutations(value)) if isinstance(value, list) else value for key, value in s.items()}
+        for s in document["Statement"]
+    ]
+    assert grade(policy(*shuffled)) == grade(document)
+
+
+@given(policies(statements()), st.data())
+def test_a_pattern_alone_is_the_same_as_in_a_list(document: dict[str, Any], data: st.DataObject) -> None:
+    listed = [
+        {key: [value] if "Action" in key and isinstance(value, str) else value for key, value in statement.items()}
+        for statement in document["Statement"]
+    ]
+    assert grade(policy(*listed)) == grade(document)
+
+
+def recased(document: dict[str, Any], data: st.DataObject) -> dict[str, Any]:
+    """Letter case of keys, effects and actions drawn anew; resources keep theirs."""
+
+    def any_case(text: str) -> str:
+        return "".join(data.draw(st.sampled_from([c.lower(), c.upper()])) for c in text)
+
+    def value_of(key: str, value: Any) -> Any:
+        if "Action" not in key and key != "Effect":
+            return value
+        return [any_case(text) for text in value] if isinstance(value, list) else any_case(value)
+
+    return {
+        any_case("Statement"): [
+            {any_case(key): value_of(key, value) for key, value in statement.items()}
+            for statement in document["Statement"]
+        ]
+    }
+
+
+@given(policies(statements()), st.data())
+def test_letter_case_is_nothing(document: dict[str, Any], data: st.DataObject) -> None:
+    assert grade(recased(document, data)) == grade(document)
+
+
+@given(
+    policies(),
+    st.sampled_from(["*", "*:*", ["s3:*", "**"], "?*"]),
+    st.sampled_from(["*", "arn:*", ["arn:aws:*"], "arn:*:*:*:*:*"]),
+    st.integers(0, 5),
+)
+def test_denying_everything_leaves_no_power(
+    document: dict[str, Any], actions: Any, resources: Any, place: int
+) -> None:
+    """Whatever else there is, readable or not."""
+    document["Statement"].insert(place, deny(actions, resources))
+    assert grade(document) == "no_power"
+
+
+WEAK_DENIALS = st.one_of(
+    statements(effects=("Deny",)).map(lambda statement: {**statement, "Condition": CONDITION}),
+    statements(effects=("Deny",)).map(
+        lambda statement: (
+            {k: v for k, v in statement.items() if "Resource" not in k} | {"Resource": "arn:aws:s3:::bucket"}
+        )
+    ),
+    statements(effects=("Deny",)).map(
+        lambda statement: {k: v for k, v in statement.items() if "Resource" not in k} | {"NotResource": "arn:x"}
+    ),
+    statements(effects=("Deny",)).map(lambda statement: {k: v for k, v in statement.items() if "Action" not in k}),
+    statements(effects=("Deny",)).map(lambda statement: {**statement, "Resource": ["*", 7], "NotResource": "*"}),
+    st.builds(lambda odd: deny(["*", odd]), st.integers() | st.none() | st.just({})),
+)
+
+
+@given(policies(), WEAK_DENIALS, st.integers(0, 5))
+def test_a_denial_that_holds_only_somewhere_or_sometimes_lowers_nothing(
+    document: dict[str, Any], denial: dict[str, Any], place: int
+) -> None:
+    before = grade(document)
+    document["Statement"].insert(place, denial)
+    assert grade(document) == before
+
+
+@given(policies(statements()), statements(effects=("Allow",)))
+def test_one_more_allow_never_lowers_the_grade(document: dict[str, Any], more: dict[str, Any]) -> None:
+    before = grade(document)
+    document["Statement"].append(more)
+    assert STRENGTH[grade(document)] >= STRENGTH[before]
+
+
+# --- hostile ones: no assertion on time, but a pattern matched by backtracking would never end -----
+
+
+NAMES = [first + second for first in string.ascii_lowercase for second in string.ascii_lowercase + string.digits]
+HOSTILE = {
+    "stars that backtrack": policy(allow("*a*" * 600, "*a*" * 600)),
+    "stars against stars": policy(allow("*a" * 1_200), deny("*a*b" * 600)),
+    "stars against spared stars": policy(
+        allow("*a" * 1_200), {"Effect": "Deny", "NotAction": "*a*b" * 600, "Resource": "*"}
+    ),
+    "question marks": policy(allow("?*" * 2_000 + "x", "?*" * 2_000 + "x")),
+    "spared stars": policy({"Effect": "Allow", "NotAction": "*e*" * 1_000, "NotResource": "*a*" * 1_000}),
+    "many patterns": policy(allow([f"*{a}*e*{b}z" for a in "abcdefghij" for b in NAMES[:70]])),
+    "many patterns against many": policy(
+        allow([f"z{name}" for name in NAMES[:800]]), deny([f"{name}?*q" for name in NAMES[:350]] + ["z*"])
+    ),
+    "many statements": policy(*(allow(f"*{name}?zz", f"*{name}") for name in NAMES[:150])),
+    "many conditions": policy(*(allow(f"{name}:*", Condition=CONDITION) for name in NAMES[:90])),
+    "many resources": policy(allow("iam:PassRole", [f"arn:*{name}*x" for name in NAMES[:600]])),
+}
+
+
+@pytest.mark.parametrize("document", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_patterns_are_graded(document: dict[str, Any]) -> None:
+    """Near the limit of what is read, so that each is really worked through."""
+    text = json.dumps(document, separators=(",", ":"))
+    assert len(text) <= MAX_POLICY_CHARACTERS
+    assert grade(text) in ("scoped", "no_power", "broad")
+
+
+def test_an_object_is_bounded_like_text() -> None:
+    """Millions of patterns in a policy that arrived as an object would hold up the stream."""
+    patterns = [f"*{a}*{b}*{c}" for a in NAMES[:100] for b in NAMES[:100] for c in "abc"]
+    assert assess(policy(allow(patterns))).unread == "policy_too_long"
