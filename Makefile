@@ -9,7 +9,7 @@ export MYPY_CACHE_DIR := .cache/mypy
 export PYTEST_ADDOPTS += -o cache_dir=.cache/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test verify lint format docs bench lock
+.PHONY: help setup demo run test verify lint format docs bench storm lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ format: .venv/ready ## mend what ruff can mend
 
 docs: .venv/ready ## write the tables of README.md that are made from the code
 	$(BIN)/python -m tests.docs
+
+storm: .venv/ready ## faults on real workers and brokers: nothing lost, nothing doubled; ARGS="--control --seconds 600"
+	$(BIN)/python -m tests.storm $(ARGS)
 
 bench: ## speed, compared with saved results
 	@echo 'make bench: not built yet' >&2; exit 1

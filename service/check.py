@@ -12,6 +12,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # documented 
     AclOperation,
     AdminClient,
     ConfigResource,
+    ConsumerGroupDescription,
     TopicDescription,
 )
 
@@ -28,10 +29,15 @@ from service.kafka import (
     producer_config,
     transactional_id,
 )
-from service.kafka_errors import FINAL, in_words, no_answer, refusal
+from service.kafka_errors import in_words, is_final, no_answer, refusal
 from service.settings import KafkaSettings, Settings
 
+ANSWER_SECONDS: Final = 3.0  # for a connection, its TLS and its login
 HEADER_BYTES: Final = 4_096  # of a finding, with room for what Kafka adds
+
+_SETTLING: Final = frozenset(
+    {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR}
+)
 
 Level = Literal["ok", "warn", "FAIL"]
 Answer = TypeVar("Answer")
@@ -115,7 +121,7 @@ def _problem(config: Mapping[str, Any], address: str) -> WorldError | None:
     """Why the broker is of no use, if so."""
     errors: list[KafkaError] = []
     client = new_client(Producer, {**config, "bootstrap.servers": address, "error_cb": errors.append})
-    deadline = time.monotonic() + CALL_SECONDS / 2
+    deadline = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
             client.list_topics(timeout=1)
@@ -123,7 +129,7 @@ def _problem(config: Mapping[str, Any], address: str) -> WorldError | None:
             client.poll(POLL_SECONDS)  # serves error_cb
             telling = [error for error in errors if error.code() != KafkaError._ALL_BROKERS_DOWN]  # noqa: SLF001
             error = telling[-1] if telling else failure.args[0]
-            problem = refusal(error, "login refused") if error.code() in FINAL else no_answer(error)
+            problem = refusal(error, "login refused") if is_final(error) else no_answer(error)
             if isinstance(problem, Refused | Untrusted) or time.monotonic() > deadline:
                 return problem
         else:
@@ -193,26 +199,37 @@ def _dead_letter_size(topic: str, limit: int, of_events: int) -> Result:
 
 def _group(settings: KafkaSettings, topic: str, admin: AdminClient) -> Result:
     thing, advice = f"group {settings.group_id}", "allow READ on it"
-    asked = admin.describe_consumer_groups(
-        [settings.group_id], include_authorized_operations=True, request_timeout=CALL_SECONDS
-    )
-    found = _answer(asked[settings.group_id])
+    committed = _settled(lambda: _committed(settings, topic))
+    if isinstance(committed, KafkaError):
+        return _failed(thing, committed, advice)
+    found = _settled(lambda: _described_group(admin, settings.group_id))
     if isinstance(found, KafkaError):
         return _failed(thing, found, advice)
     if found.authorized_operations and AclOperation.READ not in found.authorized_operations:
         return Result("FAIL", thing, f"access denied: {advice}")
-    consumer = new_client(Consumer, consumer_config(settings))
-    try:
-        numbers = consumer.list_topics(topic, timeout=CALL_SECONDS).topics[topic].partitions
-        asked_for = [TopicPartition(topic, number) for number in numbers]
-        committed = consumer.committed(asked_for, timeout=CALL_SECONDS) if asked_for else []
-    except KafkaException as failure:
-        return _failed(thing, failure.args[0], advice)
-    finally:
-        consumer.close()
     known = sum(position.offset >= 0 for position in committed)
     begins = "" if known else f", begins at {settings.start}"
     return Result("ok", thing, f"offsets on {known} of {len(committed)} partitions{begins}")
+
+
+def _committed(settings: KafkaSettings, topic: str) -> list[TopicPartition] | KafkaError:
+    consumer = new_client(Consumer, consumer_config(settings))
+    try:
+        numbers = consumer.list_topics(topic, timeout=CALL_SECONDS).topics[topic].partitions
+        partitions = [TopicPartition(topic, number) for number in numbers]
+        return consumer.committed(partitions, timeout=CALL_SECONDS) if partitions else []
+    except KafkaException as failure:
+        error: KafkaError = failure.args[0]
+        return error
+    finally:
+        consumer.close()
+
+
+def _described_group(admin: AdminClient, group: str) -> ConsumerGroupDescription | KafkaError:
+    asked = admin.describe_consumer_groups(
+        [group], include_authorized_operations=True, request_timeout=CALL_SECONDS
+    )
+    return _answer(asked[group])
 
 
 def _group_protocol(settings: KafkaSettings, topic: str) -> Result:
@@ -232,7 +249,7 @@ def _group_protocol(settings: KafkaSettings, topic: str) -> Result:
         while not joined and time.monotonic() < deadline:
             message = consumer.poll(POLL_SECONDS)
             error = message.error() if message is not None else None
-            if error is not None and error.code() in NO_CONSUMER_PROTOCOL:
+            if error is not None and error.code() in NO_CONSUMER_PROTOCOL and not is_final(error):
                 return _no_consumer_protocol(settings)
             joined.extend([True] if message is not None else [])
     finally:
@@ -276,8 +293,18 @@ def _answer(asked: Future[Answer]) -> Answer | KafkaError:
         return error
 
 
+def _settled(ask: Callable[[], Answer | KafkaError]) -> Answer | KafkaError:
+    """Asked again while the brokers are finding a coordinator, as new clusters do."""
+    deadline = time.monotonic() + CALL_SECONDS
+    while isinstance(answer := ask(), KafkaError) and answer.code() in _SETTLING and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return answer
+
+
 def _failed(thing: str, error: KafkaError, when_denied: str) -> Result:
     if error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001
         return Result("FAIL", thing, "missing: create it, or correct its name")
     denied = error.name().endswith("AUTHORIZATION_FAILED")
-    return Result("FAIL", thing, f"access denied: {when_denied}" if denied else in_words(error))
+    return Result(
+        "FAIL", thing, f"access denied: {when_denied}" if denied else f"{in_words(error)} ({error.name()})"
+    )

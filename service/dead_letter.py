@@ -15,6 +15,8 @@ TIMESTAMP_HEADER: Final = "tokentrail.original.timestamp"
 MAX_IN_A_ROW: Final = 500
 WINDOW: Final = 1_000
 MAX_SHARE: Final = 0.5
+# What Kafka adds to a message, and the header that says "cut".
+_FRAMING: Final = 100
 _STAGE: Final = "VALUE_CONVERTER"
 _OURS: Final = (CUT_HEADER, TIMESTAMP_HEADER)
 
@@ -38,8 +40,9 @@ def dead_letter(
     """Key, value and headers of the dead letter, `max_bytes` in all. `problem` must hold no event text.
 
     Key, headers and value stay as they were; headers that an earlier failure left are replaced. A value that
-    would not fit a message any more is cut, and a header says how long it was. The message's own timestamp
-    becomes a header, since retention would delete a dead letter that looked as old as its message.
+    would not fit a message any more is cut, and a header says how long it was; a key and headers that leave no
+    room at all go as well. The message's own timestamp becomes a header, since retention would delete a dead
+    letter that looked as old as its message.
     """
     kept = [
         (name, content)
@@ -55,13 +58,22 @@ def dead_letter(
         f"{PREFIX}exception.message": problem,
         TIMESTAMP_HEADER: message.timestamp()[1],
     }
-    headers: Headers = [*kept, *((name, str(content).encode()) for name, content in said.items())]
+    ours: Headers = [(name, str(content).encode()) for name, content in said.items()]
     key = message.key()
-    room = max_bytes - len(key or b"") - sum(len(name) + len(content or b"") + 10 for name, content in headers)
-    if value is not None and len(value) > room:
-        headers.append((CUT_HEADER, str(len(value)).encode()))
-        value = value[: max(0, room)]
-    return key, value, headers
+    room = max_bytes - _size(key, [*kept, *ours])
+    fits = room >= 0
+    if not fits:
+        key, kept, room = None, [], max_bytes - _size(None, ours)
+    if value is not None and not (fits and len(value) <= room):
+        ours.append((CUT_HEADER, str(len(value)).encode()))
+        value = value[:room]
+    return key, value, [*kept, *ours]
+
+
+def _size(key: bytes | None, headers: Headers) -> int:
+    """Bytes of a message without its value."""
+    of_headers = sum(len(name.encode()) + len(content or b"") + 10 for name, content in headers)
+    return _FRAMING + len(key or b"") + of_headers
 
 
 class Limit:

@@ -25,7 +25,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from service.errors import DeliveryError, Refused, SettingsError, TooLarge, Unreachable, Untrusted, WorldError
-from service.kafka_errors import FINAL, no_answer, refusal
+from service.kafka_errors import is_final, no_answer, refusal
 from service.pipeline import Message, Offsets, Outgoing, Place
 from service.settings import KafkaSettings
 
@@ -181,6 +181,7 @@ class KafkaSource:
         self._statistics: dict[Place, dict[str, Any]] = {}
         self._paused: set[Place] = set()
         self._assigned: set[Place] = set()
+        self._unplaced: set[Place] = set()
         self._partitions: Collection[int] = ()
         self._trouble: KafkaError | None = None
         self._refused: Refused | None = None
@@ -228,6 +229,8 @@ class KafkaSource:
         # consume(N, t) would wait the whole t unless N arrive.
         first = self._consumer.poll(POLL_SECONDS)
         if first is None:
+            if self._unplaced:
+                self._place()
             self._raise_refused()
             return ()
         messages = cast("list[Message]", [first, *self._consumer.consume(self._batch_messages - 1, 0)])
@@ -238,6 +241,8 @@ class KafkaSource:
             for message in messages:
                 if (error := message.error()) is not None:
                     self._on_failure(error, message)
+        if self._unplaced:
+            self._place()
         self._raise_refused()
         return good
 
@@ -254,31 +259,50 @@ class KafkaSource:
             raise self._refused
 
     def _on_failure(self, error: KafkaError, message: Message) -> None:
-        if error.code() in NO_CONSUMER_PROTOCOL and self._may_fall_back():
+        if is_final(error):
+            self._refused = self._cannot_read(error)
+        elif error.code() in NO_CONSUMER_PROTOCOL and self._may_fall_back():
             _log.info("the brokers have no KIP-848 groups, joining with the classic protocol")
             self._consumer.close()
             self._protocol = "classic"
             self._consumer, self._subscribed = self._unsubscribed(), False
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-            self._refused = self._overtaken(message)
-        elif error.code() in FINAL:
-            self._refused = refusal(error, f"reading topic {self._topic} as group {self._settings.group_id}")
+            self._unplaced.add((message.topic() or "", message.partition() or 0))
         else:
             _log.warning("the consumer reports a problem", problem=error.str(), code=error.name())
 
     def _may_fall_back(self) -> bool:
         return self._protocol == "consumer" and self._settings.group_protocol == "auto" and not self.joined
 
-    def _overtaken(self, message: Message) -> Refused:
-        place = f"{message.topic()}[{message.partition()}]"
-        committed = self._committed.get((message.topic() or "", message.partition() or 0))
+    def _cannot_read(self, error: KafkaError) -> Refused:
+        return refusal(error, f"reading topic {self._topic} as group {self._settings.group_id}")
+
+    def _place(self) -> None:
+        """Give a position to partitions that have none. No offset, and one that is gone, share an error code."""
+        wanted = [TopicPartition(*place) for place in self._unplaced]
+        try:
+            for position in self._consumer.committed(wanted, timeout=CALL_SECONDS):
+                if position.offset >= 0:
+                    self._refused = self._refused or self._overtaken(position)
+                    return
+            firsts = self._first_positions(self._consumer, wanted)
+            self._consumer.incremental_unassign(wanted)
+            self._consumer.incremental_assign(firsts)
+        except KafkaException as failure:
+            _log.info("partitions without an offset wait for one", problem=failure.args[0].str())
+        else:
+            self._committed.update({(tp.topic, tp.partition): tp.offset for tp in firsts})
+            self._unplaced.clear()
+
+    def _overtaken(self, position: TopicPartition) -> Refused:
         return Refused(
-            f"retention has overtaken group {self._settings.group_id} on {place}: offset {committed} is gone. "
-            "Nothing was skipped: set the group's offsets (kafka-consumer-groups --reset-offsets), start again"
+            f"retention has overtaken group {self._settings.group_id} on {position.topic}[{position.partition}]: "
+            f"offset {position.offset} is gone. Nothing was skipped: set the group's offsets "
+            "(kafka-consumer-groups --reset-offsets), start again"
         )
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() in FINAL:
+        if is_final(error):
             refused = refusal(error, "the brokers refuse us")
             # Renewing a login over a connection can fail (a second time within a second, KIP-368) where a new
             # connection works: after the first success, a refusal is asked again.
@@ -295,8 +319,10 @@ class KafkaSource:
             if any(position.offset < 0 for position in positions):
                 positions = self._first_positions(consumer, positions)
             self._committed.update({(tp.topic, tp.partition): tp.offset for tp in positions})
-        except KafkaException:
+        except KafkaException as failure:
             positions = partitions  # librdkafka then asks for the committed offsets itself
+            if is_final(failure.args[0]):
+                self._refused = self._cannot_read(failure.args[0])
         consumer.incremental_assign(positions)
         self.joined = True
         self._assigned.update((tp.topic, tp.partition) for tp in partitions)
@@ -348,6 +374,7 @@ class KafkaSource:
             self._statistics.pop((tp.topic, tp.partition), None)
             self._paused.discard((tp.topic, tp.partition))
             self._assigned.discard((tp.topic, tp.partition))
+            self._unplaced.discard((tp.topic, tp.partition))
 
     def _rebalanced(self, kind: str) -> None:
         assigned = sorted(number for _, number in self._assigned)
@@ -359,9 +386,9 @@ class KafkaSource:
     def rewind(self) -> None:
         try:
             positions = self._consumer.committed(self._consumer.assignment(), timeout=CALL_SECONDS)
+            if errors := [position.error for position in positions if position.error is not None]:
+                raise _as_delivery_error(KafkaException(errors[0]), "asking for the committed offsets")
             for position in positions:
-                if position.error is not None:
-                    raise KafkaException(position.error)
                 known = position.offset if position.offset >= 0 else OFFSET_BEGINNING
                 self._consumer.seek(TopicPartition(position.topic, position.partition, known))
             ours = [(position.topic, position.partition) for position in positions]
@@ -387,7 +414,7 @@ class KafkaSource:
             raise _as_delivery_error(failure, "committing offsets") from failure
         for tp in committed or ():
             if tp.error is not None:
-                raise DeliveryError(f"committing {tp.topic}[{tp.partition}]: {tp.error.str()}")
+                raise _as_delivery_error(KafkaException(tp.error), f"committing {tp.topic}[{tp.partition}]")
         self.committed(offsets)
 
     def committed(self, offsets: Offsets) -> None:
@@ -434,11 +461,11 @@ def check_topic(client: Consumer | Producer, topic: str, seconds: float = CALL_S
         found = client.list_topics(topic, timeout=seconds).topics[topic]
     except KafkaException as failure:
         error = failure.args[0]
-        if error.code() in FINAL:
+        if is_final(error):
             raise refusal(error, f"asking for topic {topic}") from failure
         raise no_answer(error) from failure
     if found.error is not None:
-        if found.error.code() in FINAL:
+        if is_final(found.error):
             raise refusal(found.error, f"topic {topic}")
         raise Unreachable(f"topic {topic} has no leader yet: {found.error.str()}")
     numbers: Collection[int] = found.partitions.keys()
@@ -447,7 +474,7 @@ def check_topic(client: Consumer | Producer, topic: str, seconds: float = CALL_S
 
 def _as_delivery_error(failure: KafkaException, doing: str) -> DeliveryError | Refused:
     error = failure.args[0]
-    if error.code() in FINAL:
+    if is_final(error):
         return refusal(error, doing)
     if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
         return TooLarge(f"{doing}: {error.str()} ({error.name()})")
@@ -478,7 +505,7 @@ class AtLeastOnceSink:
             if self._stop.is_set() and self._gave_up():
                 raise DeliveryError("told to stop before the brokers acknowledged a batch")
         if failures:
-            error = _as_delivery_error(KafkaException(failures[0]), "producing")
+            error = _as_delivery_error(KafkaException(failures[0]), f"writing to {_topics_of(outputs)}")
             self._singly = isinstance(error, TooLarge)
             raise error
         self._singly = False
@@ -551,19 +578,23 @@ class ExactlyOnceSink:
         try:
             self._producer.begin_transaction()
             send_all(self._producer, outputs, failures, singly=self._singly)
-            # The next call hangs for good if a broker went away since `init_transactions`: see first that none did.
-            if self._producer.flush(TRANSACTION_SECONDS) > 0 or failures or self._disconnected:
-                raise KafkaException(failures[0] if failures else KafkaError(KafkaError._TRANSPORT))  # noqa: SLF001
+            self._flush(self._producer, failures)
             self._producer.send_offsets_to_transaction(wanted, self._source.group_metadata(), TRANSACTION_SECONDS)
             self._producer.commit_transaction(TRANSACTION_SECONDS)
         except KafkaException as failure:
-            # A message that was refused says more than the transaction that it spoiled.
-            cause = KafkaException(failures[0]) if failures else failure
-            error = _as_delivery_error(cause, "in a transaction")
+            error = _as_delivery_error(failure, f"in a transaction that writes to {_topics_of(outputs)}")
             self._singly = isinstance(error, TooLarge)
             raise error from failure
         self._singly = False
         self._source.committed(offsets)
+
+    def _flush(self, producer: Producer, failures: list[KafkaError]) -> None:
+        """Raises KafkaException unless all was acknowledged, and over connections that held.
+
+        `send_offsets_to_transaction` hangs for good where one was lost since it was called last.
+        """
+        if producer.flush(TRANSACTION_SECONDS) > 0 or failures or self._disconnected:
+            raise KafkaException(_cause(producer, failures))
 
     def _on_error(self, error: KafkaError) -> None:
         self._disconnected |= error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)  # noqa: SLF001
@@ -578,7 +609,8 @@ class ExactlyOnceSink:
             for topic in self._topics:
                 check_topic(producer, topic)
         except KafkaException as failure:
-            raise _as_delivery_error(failure, "starting a producer") from failure
+            own = self._config["transactional.id"]
+            raise _as_delivery_error(failure, f"starting a producer as {own}") from failure
         except Unreachable as error:
             raise DeliveryError(str(error)) from error
         producer.poll(0)  # what failed before it was ready does no harm
@@ -591,6 +623,21 @@ class ExactlyOnceSink:
     def close(self) -> None:
         if self._producer is not None:
             self._producer.purge()
+
+
+def _cause(producer: Producer, failures: Sequence[KafkaError]) -> KafkaError:
+    """What a message was refused for says most; that it was purged says only that the transaction is spoiled."""
+    if failures and failures[0].code() == KafkaError._PURGE_QUEUE:  # noqa: SLF001
+        try:
+            producer.begin_transaction()  # inside an open one it fails, with what spoiled that
+        except KafkaException as failure:
+            error: KafkaError = failure.args[0]
+            return error
+    return failures[0] if failures else KafkaError(KafkaError._TRANSPORT)  # noqa: SLF001
+
+
+def _topics_of(outputs: Sequence[Outgoing]) -> str:
+    return " and ".join(sorted({output.topic for output in outputs}))
 
 
 OnDelivery = Callable[[KafkaError | None, object], None]

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError
 from service.errors import Refused, Unreachable, Untrusted
 
 # Answers that no waiting changes: the login, an ACL, a name.
-FINAL: Final = frozenset(
+_FINAL: Final = frozenset(
     {
         KafkaError._AUTHENTICATION,  # noqa: SLF001  public, though the name says otherwise
         KafkaError.SASL_AUTHENTICATION_FAILED,
@@ -25,8 +25,14 @@ FINAL: Final = frozenset(
 )
 
 # Where and when it happened inside librdkafka and OpenSSL: of use to their authors.
-_NOISE: Final = re.compile(r"error:[0-9A-F]{8}:[^:]*:[^:]*:| \(after \d+ms in state \w+[^)]*\)|/bootstrap(?=:)")
+_NOISE: Final = re.compile(r"error:[0-9A-F]{8}:[^:]*:[^:]*:| \(after \d+ ?ms[^)]*\)|/bootstrap(?=:)")
 _ALERT: Final = re.compile(r"alert (?P<alert>[a-z ]*(certificate|ca)[a-z ]*)")
+
+
+def is_final(error: KafkaError) -> bool:
+    """Whether no waiting changes it. Groups of KIP-848 wrap a denied access in a fatal error."""
+    wrapped = error.code() == KafkaError._FATAL and "authorization failed" in error.str()  # noqa: SLF001
+    return wrapped or error.code() in _FINAL
 
 
 def refusal(error: KafkaError, what: str) -> Refused:

@@ -174,6 +174,7 @@ class Pipeline:
             if isinstance(error, TooLarge):
                 self._room = max(MIN_MESSAGE_BYTES, self._room // 4)
             self._broken = True
+            self._dead_letter_limits.clear()  # what is read again must not count twice
             self._observer.failed(batch)
             _log.warning("batch given up, will be read again", messages=batch.messages, problem=str(error))
             return 0
@@ -281,11 +282,18 @@ class Pipeline:
 
 
 def _origin(message: Message) -> Origin:
-    kind, milliseconds = message.timestamp()
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC) if kind and milliseconds >= 0 else None
+    moment = _moment(*message.timestamp())
     return Origin(
         topic=message.topic(), partition=message.partition(), offset=message.offset(), timestamp=rfc3339(moment)
     )
+
+
+def _moment(kind: int, milliseconds: int) -> datetime | None:
+    """None where there is none, or one beyond the year 9999: producers may write any number."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC) if kind and milliseconds >= 0 else None
+    except (OverflowError, OSError, ValueError):
+        return None
 
 
 def _place(message: Message) -> dict[str, object]:

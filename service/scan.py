@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from multiprocessing import active_children
 from pathlib import Path
-from signal import SIG_IGN, SIGINT, signal
+from signal import SIGINT, SIGTERM, signal
+from threading import Event
 from typing import IO, Final, cast
 
 from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor, IsalError
@@ -25,6 +27,7 @@ BLOCK_BYTES: Final = 16 * 1024 * 1024
 _PIECE_BYTES: Final = 256 * 1024
 MAX_DOCUMENT_BYTES: Final = 2 * 1024**3
 _SERIAL_BYTES: Final = 4 * 1024 * 1024  # below it, starting processes costs more than it saves
+_told_to_end: Final = Event()  # set in a worker process only: nobody reads what it answers then
 _READ_ERRORS: Final[tuple[type[Exception], ...]] = (OSError, EOFError, cast("type[Exception]", IsalError))
 
 
@@ -74,13 +77,19 @@ def scan(files: Sequence[str], processes: int | None = None) -> Iterator[FileRep
     if processes < 2 or size < _SERIAL_BYTES:
         yield from map(scan_file, files)
         return
-    # Ctrl-C reaches every process of a terminal: the workers leave the answer to this one.
-    with ProcessPoolExecutor(processes, initializer=signal, initargs=(SIGINT, SIG_IGN)) as pool:
+    with ProcessPoolExecutor(processes, initializer=_heed_signals) as pool:
         try:
             yield from pool.map(scan_file, files, chunksize=max(1, min(16, len(files) // (4 * processes))))
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in active_children():
+                worker.terminate()
             raise
+
+
+def _heed_signals() -> None:
+    """A worker told to end leaves its file where it is: killed amid its answer it would block the others."""
+    for number in (SIGINT, SIGTERM):
+        signal(number, lambda *_: _told_to_end.set())
 
 
 def scan_file(file: str) -> FileReport:
@@ -91,6 +100,8 @@ def scan_file(file: str) -> FileReport:
     try:
         for block in blocks(file, report):
             for part in unwrap(block, MAX_DOCUMENT_BYTES):
+                if _told_to_end.is_set():
+                    return report
                 _take(report, detector, part, index)
                 index += 1
     except RecursionError:

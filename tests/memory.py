@@ -4,12 +4,13 @@ It behaves as the real one does where tests/contract says so. It has one consume
 and delivers outputs and offsets as one step: rebalances, fencing and half-published batches need a broker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import cast
 
-from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
+import confluent_kafka
 
-from service.errors import DeliveryError, Refused
-from service.pipeline import Offsets, Outgoing
+from service.errors import DeliveryError, Refused, TooLarge
+from service.pipeline import Message, Offsets, Outgoing, Place
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -42,16 +43,16 @@ class MemoryTopic:
         timestamp: int = 0,
     ) -> None:
         messages = self.partitions[partition]
-        message = Message(
+        message = confluent_kafka.Message(
             topic=self.name,
             partition=partition,
             offset=len(messages),
             key=key,
             value=value,
             headers=list(headers) or None,
-            timestamp=(TIMESTAMP_CREATE_TIME, timestamp),
+            timestamp=(confluent_kafka.TIMESTAMP_CREATE_TIME, timestamp),
         )
-        messages.append(message)
+        messages.append(cast("Message", message))
 
 
 class MemorySource:
@@ -61,12 +62,15 @@ class MemorySource:
         self._topic = topic
         self._batch_messages = batch_messages
         self._positions = dict(topic.committed)
+        self._paused: set[Place] = set()
 
     def poll(self) -> Sequence[Message]:
         batch: list[Message] = []
         if not self._topic.reachable:
             return batch
         for number, messages in enumerate(self._topic.partitions):
+            if (self._topic.name, number) in self._paused:
+                continue
             start = self._positions.get(number, 0)
             taken = messages[start : start + self._batch_messages - len(batch)]
             self._positions[number] = start + len(taken)
@@ -77,6 +81,12 @@ class MemorySource:
         if not self._topic.reachable:
             raise DeliveryError("no broker answers")
         self._positions = dict(self._topic.committed)
+
+    def idle(self) -> None:
+        pass
+
+    def pause(self, places: Collection[Place]) -> None:
+        self._paused.update(places)
 
 
 class MemorySink:
@@ -115,4 +125,4 @@ class MemorySink:
         if topic.deleted:
             raise Refused(f"topic {topic.name} is unknown")
         if len(output.key or b"") + len(output.value or b"") > topic.max_bytes:
-            raise DeliveryError(f"a message is too large for topic {topic.name}")
+            raise TooLarge(f"a message is too large for topic {topic.name}")

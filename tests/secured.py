@@ -3,8 +3,9 @@
 Its plain listener is the administrator's, and of no use to a service under test.
 """
 
+import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # documented 
     AclBindingFilter,
     AclOperation,
     AclPermissionType,
-    AdminClient,
     ResourcePatternType,
     ResourceType,
     ScramCredentialInfo,
@@ -68,7 +68,7 @@ class MSKAuthTokenProvider:
 """
 
 USER = "tokentrail"
-PASSWORD = "correct-horse"  # noqa: S105
+PASSWORD = "correct-horse"
 _LISTENERS = {"TLS": "SSL", "MTLS": "SSL", "SASL": "SASL_SSL"}
 _LOGIN_MODULES = {
     "plain": f'plain.PlainLoginModule required user_{USER}="{PASSWORD}"',
@@ -182,14 +182,17 @@ class SecuredBroker(Broker):
         for done in admin.create_acls(wanted).values():
             done.result(timeout=30)
         of_user = AclBindingFilter(
-            ResourceType.ANY, None, ResourcePatternType.ANY, f"User:{user}", None, *_ANY_OPERATION
+            ResourceType.ANY,
+            None,  # type: ignore[arg-type]  # any name
+            ResourcePatternType.ANY,
+            f"User:{user}",
+            None,  # type: ignore[arg-type]  # any host
+            AclOperation.ANY,
+            AclPermissionType.ANY,
         )
         poll_until(
             lambda: len(admin.describe_acls(of_user).result(timeout=30)) >= len(set(wanted)), f"the ACLs of {user}"
         )
-
-
-_ANY_OPERATION = (AclOperation.ANY, AclPermissionType.ANY)
 
 
 def _acls(user: str, need: Need) -> list[AclBinding]:
@@ -205,3 +208,54 @@ def _acls(user: str, need: Need) -> list[AclBinding]:
         )
         for operation in need.operations
     ]
+
+
+# --- settings that log in --------------------------------------------------------------------------------------
+
+Environment = dict[str, str]
+
+
+def kafka(address: str, protocol: str, properties: Mapping[str, object], **settings: str) -> Environment:
+    named = {f"TOKENTRAIL_KAFKA__{name.upper()}": value for name, value in settings.items()}
+    return {
+        "TOKENTRAIL_KAFKA__BOOTSTRAP_SERVERS": address,
+        "TOKENTRAIL_KAFKA__SECURITY_PROTOCOL": protocol,
+        "TOKENTRAIL_KAFKA__PROPERTIES": json.dumps(properties),
+        **named,
+    }
+
+
+def tls(broker: SecuredBroker, authority: Path | None = None) -> Environment:
+    trusted = authority or broker.certificates.authority
+    return kafka(broker.addresses["TLS"], "ssl", {"ssl.ca.location": str(trusted)})
+
+
+def mutual_tls(broker: SecuredBroker, certificate: Path | None) -> Environment:
+    properties = {"ssl.ca.location": str(broker.certificates.authority)}
+    if certificate:
+        properties |= {"ssl.certificate.location": str(certificate), "ssl.key.location": str(certificate)}
+    return kafka(broker.addresses["MTLS"], "ssl", properties)
+
+
+def sasl(broker: SecuredBroker, mechanism: str, /, *more: tuple[str, object], **settings: str) -> Environment:
+    properties = {"ssl.ca.location": str(broker.certificates.authority), **dict(more)}
+    return kafka(broker.addresses["SASL"], "sasl_ssl", properties, sasl_mechanism=mechanism, **settings)
+
+
+def password(broker: SecuredBroker, mechanism: str, word: str = PASSWORD) -> Environment:
+    return sasl(broker, mechanism, sasl_username=USER, sasl_password=word)
+
+
+def token(broker: SecuredBroker, config: str) -> Environment:
+    unsigned = ("enable.sasl.oauthbearer.unsecure.jwt", True)
+    return sasl(broker, "OAUTHBEARER", unsigned, ("sasl.oauthbearer.config", config))
+
+
+def callback(
+    broker: SecuredBroker, folder: Path, user: str, valid_for: int = 900, told_to_last: int | None = None
+) -> Environment:
+    """The login of Amazon MSK, whose tokens come from a callback; they are `valid_for` that many seconds."""
+    lasts = valid_for if told_to_last is None else told_to_last
+    text = SIGNER % {"user": user, "valid_for": valid_for, "told_to_last": lasts}
+    (folder / "aws_msk_iam_sasl_signer.py").write_text(text)
+    return {**sasl(broker, "AWS_MSK_IAM"), "PYTHONPATH": str(folder), "AWS_REGION": "eu-central-1"}

@@ -60,33 +60,29 @@ def tokentrail(ctx: click.Context) -> None:
 def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # events may hold what its encoding lacks
-    sys.exit(_run())
-
-
-def _run() -> int:
     try:
         code = tokentrail.main(prog_name="tokentrail", standalone_mode=False)
     except click.UsageError as error:
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         complain(" ".join(error.format_message().split()) + hint)
-        return 2
+        code = 2
     except SettingsError as error:
         for problem in error.problems:
             complain(problem)
-        return 2
+        code = 2
     except (Refused, Unreachable) as error:
         complain(str(error))
-        return 3
+        code = 3
     except TokentrailError as error:
         complain(str(error))
-        return 1
-    except (click.Abort, KeyboardInterrupt):
-        return 130
+        code = 1
     except OSError as error:  # such as a full disk below standard output; click sees to closed pipes
         complain(str(error))
-        sys.stdout = None  # type: ignore[assignment]  # or it would be tried once more on the way out
-        return 1
-    return code if isinstance(code, int) else 0
+        sys.stdout = None  # or what is left would be tried, and told, once more on the way out
+        code = 1
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def complain(problem: str) -> None:

@@ -34,11 +34,15 @@ def main(*, control: bool, is_steady: bool, outage_seconds: float | None, **opti
     if lack := missing():
         raise click.ClickException(lack)
     plan = Plan(**{**options, "brokers": int(options["brokers"])})
+    if outage_seconds is not None:
+        plan = dataclasses.replace(plan, seconds=outage_seconds)
     plans = [plan]
     if control:
         plans = [dataclasses.replace(plan, mode=mode) for mode in ("exactly-once", "at-least-once")]
-    results = [_run(each, is_steady=is_steady, outage_seconds=outage_seconds) for each in plans]
-    save(results, RUNS / "results.jsonl")
+    results = []
+    for each in plans:
+        results.append(_run(each, is_steady=is_steady, is_outage=outage_seconds is not None))
+        save(results[-1], RUNS / "results.jsonl")
     click.echo(table(results))
     failures = [f"{each.plan.mode}: {failure}" for each in results for failure in each.failures()]
     for failure in failures:
@@ -46,13 +50,13 @@ def main(*, control: bool, is_steady: bool, outage_seconds: float | None, **opti
     sys.exit(bool(failures))
 
 
-def _run(plan: Plan, *, is_steady: bool, outage_seconds: float | None) -> Result:
+def _run(plan: Plan, *, is_steady: bool, is_outage: bool) -> Result:
     folder = RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{plan.protocol}-{plan.mode}-{plan.seed}"
     click.echo(f"{plan}\nlogs: {folder.relative_to(ROOT)}")
     if is_steady:
         return steady(plan, folder, click.echo)
-    if outage_seconds is not None:
-        return outage(plan, folder, outage_seconds, click.echo)
+    if is_outage:
+        return outage(plan, folder, click.echo)
     return storm(plan, folder)
 
 

@@ -143,6 +143,8 @@ class Storm:
 
     def _worker(self, draw: float) -> Worker | None:
         free = self._workers.free()
+        # One that has only just started has nothing to lose yet.
+        free = [worker for worker in free if worker.age() > 3] or free
         return free[int(draw * len(free))] if free else None
 
     def _told(self, draw: float, by: signal.Signals) -> str | None:
@@ -182,7 +184,7 @@ class Storm:
             self.brokers_back.append(time.monotonic())
             self._note("broker answers", f"broker-{number + 1}")
 
-        self._after(1 + 2 * draw, lambda: self._slow.append(self._executor.submit(bring_back)))
+        self._after(2 * draw, lambda: self._slow.append(self._executor.submit(bring_back)))
         return f"broker-{number + 1}"
 
     def _partition_added(self, _draw: float) -> str:
@@ -217,8 +219,8 @@ class Storm:
     def _network_held(self, draw: float) -> str:
         proxy = self._cluster.proxies[number := int(draw * len(self._cluster.proxies))]
         proxy.hold()
-        self._after(2 + 5 * draw, proxy.release)
-        return f"broker-{number + 1} for {2 + 5 * draw:.1f} s"
+        self._after(2 + 3 * draw, proxy.release)
+        return f"broker-{number + 1} for {2 + 3 * draw:.1f} s"
 
 
 def _tried(action: Callable[[], bool]) -> bool:

@@ -116,8 +116,7 @@ def _short(value: object) -> object:
     return value
 
 
-def save(results: Sequence[Result], path: Path) -> None:
+def save(result: Result, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as lines:
-        for result in results:
-            lines.write(json.dumps(result.row()) + "\n")
+        lines.write(json.dumps(result.row()) + "\n")

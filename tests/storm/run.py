@@ -33,24 +33,24 @@ def steady(plan: Plan, folder: Path, say: Say) -> Result:
     """No faults: memory and lag, told every half minute."""
     with staged(plan, folder) as stage:
         started = time.monotonic()
-        names = [worker.name for worker in stage.workers.running]
-        say("seconds      lag  " + "  ".join(f"{name} MiB" for name in names))
+        workers = list(stage.workers.running)
+        say("seconds      lag  " + "  ".join(f"{worker.name} MiB" for worker in workers))
         while (elapsed := time.monotonic() - started) < plan.seconds:
-            memory = [f"{worker.resident_mib():12.1f}" for worker in stage.workers.running]
-            say(f"{elapsed:7.0f}  {stage.lag()!s:>7}  " + "  ".join(memory))
+            memory = ["ended" if worker.has_ended() else f"{worker.resident_mib():.1f}" for worker in workers]
+            say(f"{elapsed:7.0f}  {stage.lag()!s:>7}  " + "  ".join(f"{each:>12}" for each in memory))
             time.sleep(min(SAMPLE_SECONDS, plan.seconds - elapsed))
             stage.check()
         return conclude(plan, stage)
 
 
-def outage(plan: Plan, folder: Path, seconds: float, say: Say) -> Result:
-    """The brokers are away for `seconds`: the workers must live through it, and go on after."""
+def outage(plan: Plan, folder: Path, say: Say) -> Result:
+    """The brokers are away for `plan.seconds`: the workers must live through it, and go on after."""
     with staged(plan, folder) as stage:
         pids = [worker.process.pid for worker in stage.workers.running]
         for broker in stage.cluster.brokers:
             broker.kill()
         say(f"brokers away; workers {pids}")
-        unlively = _watch(stage, time.monotonic() + seconds)
+        unlively = _watch(stage, time.monotonic() + plan.seconds)
         for broker in stage.cluster.brokers:
             broker.launch()
         for broker in stage.cluster.brokers:
@@ -83,6 +83,8 @@ def _watch(stage: Stage, until: float) -> list[str]:
 def conclude(plan: Plan, stage: Stage) -> Result:
     """Drain, end the workers, read everything once more, judge."""
     drained = drain(stage)
+    if drained is None:
+        stage.workers.dump()
     stage.check()
     workers, seen = stage.workers, stage.verifier.seen
     workers.finish()

@@ -16,7 +16,7 @@ from typing import Final
 
 from tests.broker import ROOT, poll_until
 
-TERM_SECONDS: Final = 20.0
+TERM_SECONDS: Final = 21.0  # the service's own deadline, and a second to notice
 _METRICS: Final = re.compile(r"http://[^/]+:(\d+)/metrics")
 
 
@@ -26,6 +26,7 @@ class Worker:
     def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.log = log
+        self._started_at = time.monotonic()
         self.told_at: float | None = None  # when it was told, or made, to end
         self.told_by: signal.Signals | None = None
         self.held = False
@@ -34,12 +35,20 @@ class Worker:
             # Away from the repository: its config/ is not for this run.
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "service", "run"],
-                env={**environment, "PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+                env={
+                    **environment,
+                    "PATH": os.environ["PATH"],
+                    "PYTHONPATH": str(ROOT),
+                    "PYTHONFAULTHANDLER": "1",  # a crash, or SIGABRT, leaves every thread's stack in the log
+                },
                 cwd=log.parent,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
+
+    def age(self) -> float:
+        return time.monotonic() - self._started_at
 
     def end(self, by: signal.Signals) -> None:
         """Tell it to end; returns at once."""
@@ -119,6 +128,11 @@ class Workers:
         self.running = [worker for worker in self.running if worker not in gone]
         self.ended += gone
         return gone
+
+    def dump(self) -> None:
+        """End those that run so that their logs say what each thread was doing."""
+        for worker in self.running:
+            worker.end(signal.SIGABRT)
 
     def finish(self, seconds: float = 2 * TERM_SECONDS) -> None:
         """Tell all to end and wait for it."""

@@ -1,0 +1,52 @@
+"""The real program, in a process of its own and an environment without settings."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.broker import ROOT
+
+PROGRAM = (sys.executable, "-m", "service")
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TOKENTRAIL_")}
+    return {**kept, "PYTHONPATH": str(ROOT), **(extra or {})}
+
+
+def start(
+    *arguments: str, extra: Mapping[str, str] | None = None, cwd: Path = ROOT, stdin: int = subprocess.DEVNULL
+) -> subprocess.Popen[str]:
+    """A process with pipes for its output, in a session of its own: what it is sent reaches nobody else."""
+    return subprocess.Popen(
+        [*PROGRAM, *arguments],
+        env=environment(extra),
+        cwd=cwd,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+
+
+def tokentrail(
+    *arguments: str | Path,
+    stdin: bytes = b"",
+    extra: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    seconds: float = 60,
+) -> subprocess.CompletedProcess[str]:
+    """Run to the end; what it printed has to be UTF-8."""
+    done = subprocess.run(
+        [*PROGRAM, *map(str, arguments)],
+        env=environment(extra),
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        timeout=seconds,
+        check=False,
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
