@@ -287,8 +287,12 @@ class _Unwrapping:
             yield _hopeless(data, stripped)
             return
         inside: Envelope = "records" if _OPENING_RECORDS.match(stripped) else "documents"
-        for piece in pieces:
-            yield from self.document(piece, envelope or inside, depth + 1)
+        parts = [part for piece in pieces for part in self.document(piece, envelope or inside, depth + 1)]
+        rejected = [part for part in parts if isinstance(part, Rejected)]
+        if rejected and len(rejected) == len(parts):  # rubbish stays one message, however many pieces it has
+            yield Rejected(data, rejected[0].reason, rejected[0].detail)
+        else:
+            yield from parts
 
 
 def _hopeless(data: bytes, stripped: bytes) -> Rejected:
@@ -428,10 +432,10 @@ def _pieces(data: bytes, *, inside: bool) -> Iterator[bytes]:
             if depth == 0 and inside:
                 data = data[: token.start()]
                 break
-            depth = max(0, depth - 1)
-            if depth == 0:
+            if depth == 1:
                 end = token.end()
                 yield data[start:end]
+            depth = max(0, depth - 1)
     # A document that is never closed hides those behind it, save where one starts a line.
     for rest in re.split(rb"\n(?=\{)", data[end:]):
         yield from _rest(rest)

@@ -20,7 +20,13 @@ from service.settings import load, require_bootstrap
 @click.command("check")
 @click.option("--wait", is_flag=True, help="Keep trying brokers that do not answer.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most; without end by default.")
-@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="What a line is made of.",
+)
 @settings_options
 def command(*, wait: bool, timeout: float | None, output: str, **options: Any) -> int:
     """Check what `run` needs: settings, brokers, topics, limits, access. One line each; changes nothing.

@@ -28,7 +28,9 @@ def cell(value: str | None, style: str = "") -> Text:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Text]], out: Console) -> None:
-    grid = Table(*columns, box=None, pad_edge=False, header_style="bold", show_edge=False)
+    grid = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for name in columns:
+        grid.add_column(name, overflow="fold")
     for row in rows:
         grid.add_row(*row)
     out.print(grid)

@@ -1,9 +1,10 @@
 """Every envelope is told by its content; one bad part costs that part only; nothing raises."""
 
 import base64
+import contextlib
 import gzip
+import hashlib
 import json
-import random
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
@@ -13,7 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import envelopes
-from service.envelopes import REASONS, Envelope, Ignored, IgnoredKind, Part, Record, Rejected, load, unwrap
+from service.envelopes import (
+    DEFAULT_LIMIT,
+    REASONS,
+    Envelope,
+    Ignored,
+    IgnoredKind,
+    Part,
+    Record,
+    Rejected,
+    load,
+    unwrap,
+)
 from service.errors import DecodeError
 from tests.unit.strategies import (
     COMPRESSIONS,
@@ -98,7 +110,7 @@ ENVELOPES: dict[str, tuple[bytes, Envelope]] = {
         b"".join(json.dumps({"Records": [record]}).encode() for record in RECORDS),
         "records",
     ),
-    "files on lines": (b"\n".join(json.dumps({"Records": [record]}).encode() for record in RECORDS), "documents"),
+    "files on lines": (b"\n".join(json.dumps({"Records": [record]}).encode() for record in RECORDS), "records"),
     "files indented": (b"\n".join(indented({"Records": [record]}) for record in RECORDS), "records"),
     "files in members of gzip": (
         b"".join(gzip.compress(json.dumps({"Records": [record]}).encode()) for record in RECORDS),
@@ -241,19 +253,20 @@ BAD = {
     "value missing": b'{"eventName":}',
     "comma doubled": b'{"eventName":"a",,"eventSource":"b"}',
     "no JSON": b'{"eventName": GetFederationToken}',
-    "bracket of another kind": b'{"eventName": [1, 2}',
     "object that is no record": b'{"hello":"world"}',
     "empty object": b"{}",
     "number": b"7",
 }
 # Cut records: a reader finds the next one only where something tells where that begins.
 CUT = {
+    "bracket of another kind": b'{"eventName": [1, 2}',
     "cut in a value": DOCUMENTS[0][:-90],
     "cut in an object": b'{"eventName":"a","requestParameters":{"x":1',
     "cut in a key": b'{"eventName":"a","req',
     "cut in a string": b'{"eventName":"a","userAgent":"aws',
     "cut at once": b"{",
 }
+BAD_OR_CUT = BAD | CUT
 SHAPES: dict[str, Callable[[list[bytes]], bytes]] = {
     "lines": b"\n".join,
     "lines of Windows": b"\r\n".join,
@@ -262,7 +275,7 @@ SHAPES: dict[str, Callable[[list[bytes]], bytes]] = {
     "records beside another key": lambda documents: b'{"Records":[' + b",".join(documents) + b'],"a":{"b":1}}',
     "array": lambda documents: b"[" + b",".join(documents) + b"]",
     "array on lines": lambda documents: b"[\n" + b",\n".join(documents) + b"\n]\n",
-    "concatenated": lambda documents: b" ".join(documents),
+    "concatenated": b" ".join,
     "array in an array": lambda documents: b"[[" + b",".join(documents) + b"]]",
 }
 
@@ -300,10 +313,10 @@ def test_a_cut_line_costs_that_line_only(bad: str, place: int) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
-@pytest.mark.parametrize("bad", {**BAD, **CUT})
+@pytest.mark.parametrize("bad", BAD_OR_CUT)
 def test_a_cut_message_of_a_log_costs_that_message_only(bad: str, place: int) -> None:
     """CloudWatch Logs cuts a long message: the rest of its batch must not suffer."""
-    messages = [data.decode() for data in around({**BAD, **CUT}[bad], place)]
+    messages = [data.decode() for data in around(BAD_OR_CUT[bad], place)]
     check_one_bad(cloudwatch(*messages), place)
     check_one_bad(base64_gzip(cloudwatch(*messages)), place)
 
@@ -320,7 +333,7 @@ def test_a_bad_document_among_indented_ones_costs_itself(bad: bytes, place: int)
 @pytest.mark.parametrize("bad", ["cut in an object", "cut in a value"])
 def test_a_message_that_ends_too_early_keeps_what_was_whole(shape: str, bad: str) -> None:
     whole = SHAPES[shape](around(CUT[bad], 2))
-    data = whole[: whole.index(CUT[bad]) + len(CUT[bad])]
+    data = whole[: whole.rindex(CUT[bad]) + len(CUT[bad])]
     check_one_bad(data, 2)
 
 
@@ -359,7 +372,7 @@ RUBBISH: dict[str, tuple[bytes, str]] = {
     "white space": (b" \r\n\t", "empty"),
     "mark alone": (b"\xef\xbb\xbf", "empty"),
     "prose": (b"hello, world", "not_json"),
-    "random bytes": (random.Random(7).randbytes(200), "not_json"),
+    "random bytes": (hashlib.sha512(b"7").digest(), "not_json"),
     "zeros": (b"\x00" * 99, "not_json"),
     "XML": (b"<Records><eventName>a</eventName></Records>", "not_json"),
     "CSV": (b"eventName,eventSource\na,b\n", "not_json"),
@@ -408,6 +421,28 @@ def test_every_reason_has_an_example(reason: str) -> None:
     assert reason in found | {part.reason for part in bomb if isinstance(part, Rejected)}
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (bytes(range(256)) * 40, "not_json"),
+        (b"{}" * 1_000, "not_a_record"),
+        (b'{"hello":"world"}\n' * 1_000, "not_a_record"),
+        (b"{]" * 1_000, "json"),
+        (b"one two\n{three\n" * 1_000, "not_json"),
+    ],
+)
+def test_rubbish_of_many_pieces_is_one_dead_letter(data: bytes, reason: str) -> None:
+    """A thousand of them for one message would bury the topic that an operator looks through."""
+    (part,) = unwrap(data)
+    assert isinstance(part, Rejected)
+    assert (part.data, part.reason) == (data, reason)
+
+
+def test_a_line_in_front_of_a_record_costs_itself_only() -> None:
+    """As of syslog, which puts a header before the record."""
+    assert names(unwrap(b"<134>1 2024-11-30 host app: " + DOCUMENTS[0])) == ["!not_json", "GetFederationToken"]
+
+
 def test_a_rejected_part_is_what_came_and_its_detail_quotes_nothing() -> None:
     parts = unwrap(b"\n".join([DOCUMENTS[0], b'{"sessionToken":"IQoJb3JpZ2lu', DOCUMENTS[1]]))
     (rejected,) = [part for part in parts if isinstance(part, Rejected)]
@@ -419,8 +454,8 @@ def test_a_rejected_part_is_what_came_and_its_detail_quotes_nothing() -> None:
 
 
 def test_a_bomb_is_too_large() -> None:
-    bomb = gzip.compress(b"\x00" * 200_000_000)
-    for data in (bomb, base64.b64encode(bomb), gzip.compress(bomb), bomb + bomb):
+    bomb = gzip.compress(b"\x00" * (DEFAULT_LIMIT + 1), compresslevel=1)
+    for data in (bomb, base64.b64encode(bomb), gzip.compress(bomb), members(b"\x00" * (DEFAULT_LIMIT + 1))):
         assert names(unwrap(data)) == ["!too_large"]
 
 
@@ -443,18 +478,26 @@ def test_parts_share_one_budget() -> None:
     assert names(unwrap(nested, len(DOCUMENTS[0]))) == ["!too_large"]
 
 
-def test_a_bomb_is_tried_once() -> None:
-    """Ten thousand that each just miss what is left would be worked through one by one."""
-    bomb = base64_gzip(b"\x00" * 8_000_000)
-    data = b"[" + b",".join([b'"' + bomb + b'"'] * 10_000) + b"]"
-    assert set(names(unwrap(data, 7_999_999))) == {"!too_large"}
+def test_a_bomb_spends_the_whole_budget() -> None:
+    """A message full of bombs that each just miss what is left would be worked through one by one."""
+    bomb, good = base64_gzip(b"\x00" * 8_000), base64_gzip(DOCUMENTS[0])
+    data = b'["' + bomb + b'","' + good + b'",' + DOCUMENTS[1] + b"]"
+    assert names(unwrap(data, 7_999)) == ["!too_large", "!too_large", "X"]
 
 
 def test_damaged_bombs_spend_the_budget_too() -> None:
     """What a damaged stream made before it broke was work as well."""
     damaged = base64.b64encode(gzip.compress(b"\x00" * 8_000_000)[:-8] + b"\x01" * 8)
-    data = b"[" + b",".join([b'"' + damaged + b'"'] * 10_000) + b"]"
-    assert set(names(unwrap(data))) == {"!gzip", "!too_large"}
+    data = b"[" + b",".join([b'"' + damaged + b'"'] * 20) + b"]"
+    found = [str(name) for name in names(unwrap(data))]
+    assert found == sorted(found)
+    assert set(found) == {"!gzip", "!too_large"}
+
+
+def test_a_damaged_stream_leaves_most_of_the_budget_to_others() -> None:
+    damaged, good = base64_gzip(DOCUMENTS[0])[:-8], base64_gzip(DOCUMENTS[1])
+    data = b'["' + damaged + b'","' + good + b'"]'
+    assert names(unwrap(data)) == ["!gzip", "X"]
 
 
 def test_too_many_envelopes_are_too_deep() -> None:
@@ -464,28 +507,20 @@ def test_too_many_envelopes_are_too_deep() -> None:
     assert names(unwrap(data)) == ["!too_deep"]
 
 
-def test_a_large_stream_may_end_like_white_space() -> None:
-    """The last byte of gzip is part of a length: 0x0A of one between 160 and 176 MiB."""
-    data = b" " * (0x0A00_0001 - len(DOCUMENTS[0])) + DOCUMENTS[0]
-    compressed = gzip.compress(data, compresslevel=1)
-    assert compressed.endswith(b"\x0a")
-    assert names(unwrap(compressed, 2**28)) == ["GetFederationToken"]
-
-
 @pytest.mark.parametrize(
     "data",
     [
         b'{"' + b'\\"' * 200_000,
         b'{"a":"' + b'\\"{' * 200_000,
-        b'"' * 300_000,
-        b"[" * 300_000,
-        b'{"a":' * 100_000,
-        b'[{"a":[' * 100_000,
-        b'{"Records":[' * 30_000,
-        b"{\n" * 100_000,
-        b"\n{" * 100_000,
-        b"}" * 300_000,
-        b"{}" * 50_000,
+        b'"' * 100_000,
+        b"[" * 20_000,
+        b'{"a":' * 50_000,
+        b'[{"a":[' * 30_000,
+        b'{"Records":[' * 10_000,
+        b"{\n" * 10_000,
+        b"\n{" * 10_000,
+        b"}" * 100_000,
+        b"{}" * 20_000,
         b"{},\n" * 20_000,
         b"1e" * 100_000,
         b"9" * 300_000,
@@ -510,12 +545,12 @@ def raw(middle: bytes) -> bytes:
 LENIENT: dict[str, tuple[bytes, Any]] = {
     "invalid UTF-8": (b'"a\xffb"', "a\ufffdb"),
     "cut UTF-8": (b'"\xe2\x82"', "\ufffd"),
-    "lone surrogate": (b'"\\ud800"', "\ud800"),
-    "low surrogate": (b'"\\udc00x"', "\udc00x"),
+    "lone surrogate": (b'"\\ud800"', "?"),
+    "low surrogate": (b'"\\udc00x"', "?x"),
     "surrogate in bytes": (b'"\xed\xa0\x80"', "\ufffd\ufffd\ufffd"),
     "NaN": (b"NaN", None),
     "infinity": (b"-Infinity", None),
-    "control characters": (b'"a\nb\x00c\x1bd"', "a\nb\x00c\x1bd"),
+    "control characters": (b'"a\tb\x00c\x1bd"', "a\tb\x00c\x1bd"),
     "1e400": (b"1e400", 1.7e308),
     "-1e400": (b"-1e400", -1.7e308),
     "5,000 digits": (b"9" * 5_000, int("9" * 400)),
@@ -526,7 +561,7 @@ LENIENT: dict[str, tuple[bytes, Any]] = {
 def test_a_stray_byte_costs_no_record(middle: bytes, expected: Any) -> None:
     part = only(unwrap(raw(middle)))
     assert (part.source, part.name) == (STS, "GetFederationToken")
-    assert str(load(part)["x"]).replace("?", "") in (str(expected), str(expected).strip("\ud800\udc00"))
+    assert load(part)["x"] == expected
 
 
 @pytest.mark.parametrize("middle", [middle for middle, _ in LENIENT.values()], ids=LENIENT)
@@ -609,10 +644,8 @@ def check_anything(data: bytes) -> None:
     for part in parts:
         if isinstance(part, Record):
             assert part.envelope in get_args(Envelope)
-            try:
+            with contextlib.suppress(DecodeError):
                 assert isinstance(load(part), dict)
-            except DecodeError as error:
-                assert error.reason in REASONS
         elif isinstance(part, Rejected):
             assert part.reason in REASONS
         else:

@@ -1,0 +1,429 @@
+"""The pipeline's guarantee and its bookkeeping, on topics in memory."""
+
+import dataclasses
+import gzip
+import json
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from service.dead_letter import CUT_HEADER, MAX_IN_A_ROW
+from service.detect import Detector
+from service.envelopes import DEFAULT_LIMIT
+from service.errors import Refused
+from service.event import Event
+from service.finding import SEVERITIES
+from service.metrics import Metrics
+from service.pipeline import MIN_MESSAGE_BYTES, Message, Pipeline, Topics
+from service.rules import RULES
+from service.rules.rule import Answer, Rule
+from tests.broker import poll_until
+from tests.memory import MemorySink, MemorySource, MemoryTopic
+from tests.unit.strategies import asking, issuance, watched_records
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+QUIET = {"eventSource": "s3.amazonaws.com", "eventName": "GetObject", "eventID": "quiet"}
+ISSUED, SUSPICIOUS = (rule.id for rule in RULES[:2])
+
+
+class World:
+    """A pipeline between topics in memory; `events` has two partitions."""
+
+    def __init__(
+        self, rules: Sequence[Rule] = RULES, batch_messages: int = 5_000, limit: int = DEFAULT_LIMIT
+    ) -> None:
+        self.events = MemoryTopic("events", partitions=2)
+        self.findings = MemoryTopic("findings")
+        self.dead_letters = MemoryTopic("dead-letters")
+        self.metrics = Metrics(rules)
+        self.pipeline = Pipeline(
+            source=MemorySource(self.events, batch_messages),
+            sink=MemorySink(self.events, [self.findings, self.dead_letters]),
+            detector=Detector(rules),
+            topics=Topics("findings", "dead-letters"),
+            observer=self.metrics,
+            clock=lambda: NOW,
+            limit=limit,
+        )
+
+    def count(self, metric: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"tokentrail_{metric}", labels) or 0
+
+    def found(self) -> list[dict[str, Any]]:
+        return [json.loads(message.value() or b"") for message in self.findings.messages]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def encoded(record: object) -> bytes:
+    return json.dumps(record).encode()
+
+
+def event(number: int) -> bytes:
+    """An event that gives one finding, of the first rule."""
+    return encoded(issuance(eventID=f"event-{number}"))
+
+
+def only(messages: Sequence[Message]) -> Message:
+    (message,) = messages
+    return message
+
+
+# --- the guarantee -----------------------------------------------------------------------------
+
+
+def test_nothing_to_read_commits_and_counts_nothing(world: World) -> None:
+    assert world.pipeline.run_once() == 0
+    assert world.events.committed == {}
+    assert world.count("commits_total", result="success") == 0
+
+
+def test_a_batch_counts_once_it_is_committed(world: World) -> None:
+    for number in range(3):
+        world.events.append(event(number), partition=number % 2)
+    assert world.pipeline.run_once() == 3
+    assert world.events.committed == {0: 2, 1: 1}
+    assert [finding["event_id"] for finding in world.found()] == ["event-0", "event-2", "event-1"]
+    assert world.count("messages_total") == 3
+    assert world.count("message_bytes_total") == sum(len(event(number)) for number in range(3))
+    assert world.count("records_total", envelope="record") == 3
+    assert world.count("commits_total", result="success") == 1
+    assert world.count("findings_total", rule=ISSUED, severity="low", outcome="success") == 3
+
+
+def test_a_failed_delivery_commits_counts_and_loses_nothing(world: World) -> None:
+    """Not usable until the sink recovered and the source went back to what was committed."""
+    world.events.append(event(0))
+    world.events.append(b"rubbish")
+    world.findings.reachable = False
+    with capture_logs() as logs:
+        assert world.pipeline.run_once() == 0
+    assert [entry["log_level"] for entry in logs] == ["warning"]
+    assert not world.pipeline.usable
+    assert world.events.committed == {}
+    assert world.found() == []
+    assert [world.count(name) for name in ("messages_total", "message_bytes_total", "batch_seconds_count")] == [
+        0,
+        0,
+        0,
+    ]
+    assert world.count("dead_letters_total", reason="not_json") == 0
+    assert world.count("commits_total", result="failure") == 1
+
+    assert world.pipeline.run_once() == 0
+    assert not world.pipeline.usable
+    world.findings.reachable = True
+    assert world.pipeline.run_once() == 0
+    assert world.pipeline.usable
+    assert world.pipeline.run_once() == 2
+    assert world.events.committed == {0: 2}
+    assert len(world.found()) == len(world.dead_letters.messages) == 1
+    assert world.count("messages_total") == 2
+
+
+def test_a_source_that_cannot_rewind_keeps_the_pipeline_from_reading_on(world: World) -> None:
+    world.events.append(event(0))
+    world.findings.reachable = False
+    world.pipeline.run_once()
+    world.findings.reachable, world.events.reachable = True, False
+    for _ in range(3):
+        assert world.pipeline.run_once() == 0
+        assert not world.pipeline.usable
+    world.events.reachable = True
+    assert [world.pipeline.run_once(), world.pipeline.run_once()] == [0, 1]
+    assert len(world.found()) == 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 3)), max_size=20), st.integers(1, 4))
+def test_whatever_fails_when_each_event_is_found_once(
+    steps: list[tuple[bool, bool, int]], batch_messages: int
+) -> None:
+    world = World(batch_messages=batch_messages)
+    sent = 0
+    for world.events.reachable, world.findings.reachable, more in steps:
+        for number in range(sent, sent + more):
+            world.events.append(event(number), partition=number % 2)
+        sent += more
+        world.pipeline.run_once()
+        assert sum(world.events.committed.values()) == len(world.found()) == world.count("messages_total")
+    world.events.reachable = world.findings.reachable = True
+    world.pipeline.run_once()
+    while world.pipeline.run_once() > 0:
+        pass
+    assert sorted(finding["event_id"] for finding in world.found()) == sorted(f"event-{n}" for n in range(sent))
+
+
+def test_what_the_brokers_refuse_for_good_is_not_retried(world: World) -> None:
+    world.events.append(event(0))
+    world.findings.deleted = True
+    with pytest.raises(Refused, match="findings"):
+        world.pipeline.run_once()
+    assert world.events.committed == {}
+
+
+def test_run_goes_on_until_told_to_stop(world: World) -> None:
+    stop = threading.Event()
+    worker = threading.Thread(target=world.pipeline.run, args=[stop])
+    worker.start()
+    world.events.append(event(0))
+    poll_until(lambda: world.events.committed == {0: 1}, "the event's commit")
+    world.events.append(event(1))
+    poll_until(lambda: world.events.committed == {0: 2}, "the next one's")
+    stop.set()
+    worker.join(10)
+    assert not worker.is_alive()
+
+
+# --- what is too large ---------------------------------------------------------------------------
+
+
+def test_what_is_too_large_for_its_topic_is_tried_again_with_less_until_it_fits(world: World) -> None:
+    """A finding without its event, a dead letter cut and marked; the next batch has all the room again."""
+    world.findings.max_bytes = world.dead_letters.max_bytes = MIN_MESSAGE_BYTES
+    large = issuance(eventID="large", extra=["x" * 1_000] * 50)
+    world.events.append(encoded(large))
+    world.events.append(b"rubbish" * 100_000)
+    tries = 0
+    while not world.events.committed:
+        world.pipeline.run_once()
+        tries += 1
+        assert tries < 20
+    assert [finding["event"] for finding in world.found()] == [{"omitted": True}]
+    letter = only(world.dead_letters.messages)
+    assert dict(letter.headers() or [])[CUT_HEADER] == b"700000"
+    assert (b"rubbish" * 100_000).startswith(letter.value() or b"?")
+
+    world.findings.max_bytes = world.dead_letters.max_bytes = 1_000_000
+    world.events.append(encoded(large))
+    world.events.append(b"rubbish" * 100_000)
+    assert world.pipeline.run_once() == 2
+    assert world.found()[-1]["event"]["eventID"] == "large"
+    assert world.dead_letters.messages[-1].value() == b"rubbish" * 100_000
+
+
+# --- dead letters ------------------------------------------------------------------------------
+
+
+def test_one_bad_record_of_many_goes_alone(world: World) -> None:
+    bad = b'{"eventName": "GetFederationToken", "eventSource": oops}'
+    world.events.append(b'{"Records": [' + b",".join([event(0), bad, event(1)]) + b"]}", b"the key")
+    world.pipeline.run_once()
+    assert [finding["event_id"] for finding in world.found()] == ["event-0", "event-1"]
+    letter = only(world.dead_letters.messages)
+    assert (letter.key(), letter.value()) == (b"the key", bad)
+    assert dict(letter.headers() or [])["__connect.errors.exception.message"] == b"json: broken JSON"
+    assert world.count("records_total", envelope="records") == 2
+    assert world.count("dead_letters_total", reason="json") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"rubbish", "not_json"),
+        (b"", "empty"),
+        (event(0)[:-20], "json"),
+        (b'"\xff\x00', "json"),
+        (gzip.compress(event(0))[:-9], "gzip"),
+        (gzip.compress(b"x" * 5_000), "too_large"),
+        (b"[1]", "not_a_record"),
+        (b'{"Records": [{"no": "record"}]}', "not_a_record"),
+    ],
+    ids=["text", "empty", "cut", "binary", "gzip-cut", "bomb", "number", "one-part-of-one"],
+)
+def test_a_message_that_is_bad_as_a_whole_goes_untouched(value: bytes, reason: str) -> None:
+    world = World(limit=4_000)
+    headers = [("binary", b"\xff\x00"), ("none", None)]
+    world.events.append(event(1), partition=1)
+    world.events.append(value, b"\x00key", headers, partition=1, timestamp=1_700_000_000_000)
+    world.pipeline.run_once()
+    letter = only(world.dead_letters.messages)
+    assert (letter.key(), letter.value()) == (b"\x00key", value)
+    assert (letter.headers() or [])[:2] == headers
+    said = dict(letter.headers() or [])
+    assert said["__connect.errors.topic"] == b"events"
+    assert said["__connect.errors.partition"] == b"1"
+    assert said["__connect.errors.offset"] == b"1"
+    assert (said["__connect.errors.exception.message"] or b"").startswith(f"{reason}: ".encode())
+    assert letter.timestamp()[1] == int(NOW.timestamp() * 1000)
+    assert world.count("dead_letters_total", reason=reason) == 1
+    assert world.events.committed == {1: 2}
+
+
+def test_a_record_that_passes_the_glance_but_not_the_full_decoding_is_a_dead_letter(world: World) -> None:
+    """Found by depth: the full decoding stands a little deeper in the stack than the glance."""
+    depths = range(sys.getrecursionlimit() - 250, sys.getrecursionlimit())
+    for depth in depths:
+        nested = "[" * depth + "]" * depth
+        world.events.append(encoded(asking()).replace(b'"readOnly"', f'"x": {nested}, "readOnly"'.encode()))
+    assert world.pipeline.run_once() == len(depths)
+    letters = [letter.value() for letter in world.dead_letters.messages]
+    assert letters
+    assert set(letters) < {message.value() for message in world.events.messages}
+    assert len(letters) + len(world.found()) == len(depths)
+    assert world.count("records_total", envelope="record") == len(world.found())
+    reasons = {
+        dict(letter.headers() or [])["__connect.errors.exception.message"]
+        for letter in world.dead_letters.messages
+    }
+    assert b"json: the record cannot be decoded in full" in reasons
+
+
+def test_a_partition_full_of_rubbish_is_paused_and_poured_nowhere(world: World) -> None:
+    for _ in range(MAX_IN_A_ROW):
+        world.events.append(b"rubbish")
+    world.events.append(event(0), partition=1)
+    with capture_logs() as logs:
+        assert world.pipeline.run_once() == 0
+    assert [(entry["log_level"], entry["topic"], entry["partition"]) for entry in logs] == [("error", "events", 0)]
+    assert world.pipeline.run_once() == 1
+    assert world.events.committed == {1: 1}
+    assert (len(world.found()), world.dead_letters.messages) == (1, [])
+    assert world.count("paused_partitions") == 1
+    assert world.count("dead_letters_total", reason="not_json") == 0
+
+
+def test_rubbish_that_is_read_again_after_a_failure_counts_once(world: World) -> None:
+    for _ in range(MAX_IN_A_ROW - 1):
+        world.events.append(b"rubbish")
+    for _ in range(3):
+        world.dead_letters.reachable = False
+        assert world.pipeline.run_once() == 0
+        world.dead_letters.reachable = True
+        assert world.pipeline.run_once() == 0
+    assert world.pipeline.run_once() == MAX_IN_A_ROW - 1
+    assert world.count("paused_partitions") == 0
+
+
+# --- counting ----------------------------------------------------------------------------------
+
+
+def test_a_tombstone_is_ignored_counted_and_committed(world: World) -> None:
+    world.events.append(None, b"key")
+    assert world.pipeline.run_once() == 1
+    assert world.events.committed == {0: 1}
+    assert world.count("ignored_records_total", kind="tombstone") == 1
+    assert world.dead_letters.messages == []
+
+
+def test_parts_that_are_no_records_are_counted_by_kind(world: World) -> None:
+    world.events.append(b'{"messageType": "CONTROL_MESSAGE", "logEvents": []}')
+    world.events.append(b'{"Type": "SubscriptionConfirmation"}')
+    world.pipeline.run_once()
+    assert world.count("ignored_records_total", kind="cloudwatch_control") == 1
+    assert world.count("ignored_records_total", kind="sns_control") == 1
+    assert world.dead_letters.messages == []
+
+
+def test_a_name_in_another_letter_case_is_a_near_miss_and_no_match(world: World) -> None:
+    world.events.append(encoded(issuance(eventName="getFederationToken")))
+    world.events.append(encoded(issuance(eventSource="sts.aliyuncs.com")))
+    world.pipeline.run_once()
+    assert world.found() == []
+    assert world.count("near_misses_total") == 1
+    assert world.count("rule_verdicts_total", rule=ISSUED, verdict="no_match") == 2
+
+
+@given(
+    st.lists(watched_records() | st.just(QUIET) | st.just(issuance(eventName="GETFEDERATIONTOKEN")), max_size=8)
+)
+def test_every_rule_answers_every_record(records: list[dict[str, Any]]) -> None:
+    world = World()
+    for record in records:
+        world.events.append(encoded(record))
+    world.pipeline.run_once()
+    samples = [sample for metric in world.metrics.verdicts.collect() for sample in metric.samples]
+    for rule in RULES:
+        assert sum(sample.value for sample in samples if sample.labels["rule"] == rule.id) == len(records)
+    matches = sum(sample.value for sample in samples if sample.labels["verdict"] == "match")
+    assert matches == len(world.found())
+    assert world.count("records_total", envelope="record") == len(records)
+
+
+def test_a_rule_that_fails_is_counted_and_logged_without_the_event_and_the_others_go_on() -> None:
+    def fails(event: Event) -> Answer:
+        raise ValueError(event.text("eventID"))
+
+    clauses = tuple(dataclasses.replace(clause, check=fails) for clause in RULES[1].clauses)
+    world = World([RULES[0], dataclasses.replace(RULES[1], clauses=clauses)])
+    world.events.append(event(0))
+    with capture_logs() as logs:
+        assert world.pipeline.run_once() == 1
+    assert world.count("rule_verdicts_total", rule=SUSPICIOUS, verdict="error") == 1
+    assert world.count("rule_verdicts_total", rule=SUSPICIOUS, verdict="no_match") == 0
+    assert [finding["rule_id"] for finding in world.found()] == [ISSUED]
+    (entry,) = logs
+    assert (entry["rule"], entry["exception"], entry["offset"]) == (SUSPICIOUS, "ValueError", 0)
+    assert "event-0" not in repr(entry)
+
+
+# --- findings ----------------------------------------------------------------------------------
+
+
+def test_a_finding_is_a_cloudevent_keyed_by_the_identity_to_act_on(world: World) -> None:
+    world.events.append(event(0), partition=1, timestamp=1_700_000_000_123)
+    world.pipeline.run_once()
+    message = only(world.findings.messages)
+    (finding,) = world.found()
+    assert message.key() == finding["containment_arn"].encode() == b"arn:aws:iam::111122223333:user/alice"
+    assert message.timestamp()[1] == int(NOW.timestamp() * 1000)
+    assert dict(message.headers() or []) == {
+        "ce_specversion": b"1.0",
+        "ce_id": finding["finding_id"].encode(),
+        "ce_type": b"io.tokentrail.finding.v1",
+        "ce_source": b"tokentrail",
+        "ce_time": b"2026-01-02T03:04:05Z",
+        "ce_subject": message.key(),
+        "content-type": b"application/json",
+        "severity": b"low",
+        "rule_id": ISSUED.encode(),
+    }
+    assert finding["detected_at"] == "2026-01-02T03:04:05Z"
+    assert finding["origin"] == {
+        "topic": "events",
+        "partition": 1,
+        "offset": 0,
+        "timestamp": "2023-11-14T22:13:20.123Z",
+        "file": None,
+        "index": None,
+    }
+
+
+@pytest.mark.parametrize("timestamp", [-1, 2**62, 253_402_300_800_000])
+def test_a_timestamp_that_is_no_time_hinders_no_finding(world: World, timestamp: int) -> None:
+    world.events.append(event(0), timestamp=timestamp)
+    assert world.pipeline.run_once() == 1
+    assert world.found()[0]["origin"]["timestamp"] is None
+
+
+@given(watched_records())
+def test_every_finding_of_any_record_can_be_sent(record: dict[str, Any]) -> None:
+    world = World()
+    world.events.append(encoded(record))
+    assert world.pipeline.run_once() == 1
+    assert world.dead_letters.messages == []
+    for message, finding in zip(world.findings.messages, world.found(), strict=True):
+        assert message.key()
+        assert finding["severity"] in SEVERITIES
+        assert len(message.value() or b"") < world.findings.max_bytes
+
+
+@given(st.binary(max_size=40) | st.builds(lambda cut: event(0)[:cut], st.integers(0, len(event(0)) - 1)))
+def test_no_message_stops_the_pipeline(value: bytes) -> None:
+    """Rubbish of any kind is a dead letter as it came, or at least ignored and counted; it never blocks."""
+    world = World()
+    world.events.append(value)
+    assert world.pipeline.run_once() == 1
+    counted = [sample for metric in world.metrics.dead_letters.collect() for sample in metric.samples]
+    assert sum(sample.value for sample in counted) == len(world.dead_letters.messages)
+    if len(world.dead_letters.messages) == 1:
+        assert world.dead_letters.messages[0].value() == value
