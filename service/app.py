@@ -123,6 +123,7 @@ class Service:
 
 def run(settings: Settings) -> int:
     """Run the service until SIGTERM or SIGINT. Returns the exit code. Raises SettingsError."""
+    _refuse_what_is_not_built(settings)
     try:
         service = Service(settings)
     except OSError as error:
@@ -154,6 +155,17 @@ def run(settings: Settings) -> int:
     code = codes[0] if codes else EXIT_FAILED
     _log.info("stopped", exit_code=code)
     return code
+
+
+def _refuse_what_is_not_built(settings: Settings) -> None:
+    """An operator must not believe in a suppression, or a speed, that is not there."""
+    problems = []
+    if settings.tuning is not None:
+        problems.append(f"tuning: not available in this version, so {settings.tuning} would have no effect")
+    if settings.detect.screen:
+        problems.append("detect.screen: not available in this version, every message is decoded")
+    if problems:
+        raise SettingsError(problems)
 
 
 def _guarded(work: Callable[[], None]) -> int:

@@ -116,7 +116,7 @@ class DeliverySettings(_Section):
 
 class DetectSettings(_Section):
     screen: bool = False
-    """Skip decoding messages that name no watched event: faster, but some metrics are samples."""
+    """Skip decoding messages that name no watched event; not available in this version."""
 
 
 class FindingSettings(_Section):
@@ -173,7 +173,7 @@ class Settings(BaseSettings):
     config: Path | None = None
     """The configuration file."""
     tuning: Path | None = None
-    """The operator's tuning of the rules: severities, suppressions."""
+    """The operator's tuning of the rules; not available in this version."""
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:

@@ -11,6 +11,8 @@ from service.probes import Probes
 
 pytestmark = pytest.mark.timeout(30)
 
+METRICS = b"tokentrail_messages_total 1.0\n"
+
 
 @dataclass
 class State:
@@ -18,12 +20,12 @@ class State:
 
     live: str | None = None
     ready: str | None = None
-    metrics: bytes = b"tokentrail_messages_total 1.0\n"
+    metrics: bytes = METRICS
     port: int = field(default=0)
 
 
-@pytest.fixture
-def state() -> Iterator[State]:
+@pytest.fixture(scope="module")
+def served() -> Iterator[State]:
     state = State()
     probes = Probes(
         "127.0.0.1", 0, live=lambda: state.live, ready=lambda: state.ready, metrics=lambda: state.metrics
@@ -31,6 +33,13 @@ def state() -> Iterator[State]:
     state.port = probes.port
     yield state
     probes.close()
+
+
+@pytest.fixture
+def state(served: State) -> State:
+    """One server is enough; what it answers is new for each test."""
+    served.live, served.ready, served.metrics = None, None, METRICS
+    return served
 
 
 def ask(state: State, path: str, method: str = "GET") -> tuple[HTTPResponse, bytes]:
