@@ -47,7 +47,7 @@ class Service:
         self._sink = (
             AtLeastOnceSink(settings.kafka, self._source, outputs, self.stop)
             if settings.delivery.mode == "at-least-once"
-            else ExactlyOnceSink(settings.kafka, self._source, outputs, self.metrics.replacements.inc)
+            else ExactlyOnceSink(settings.kafka, self._source, outputs, self.stop, self.metrics.replacements.inc)
         )
         self._pipeline = Pipeline(
             source=self._source,

@@ -188,8 +188,10 @@ class _Unwrapping:
             yield from self.cloudwatch(data, glance, envelope or "cloudwatch", depth)
         elif glance.type is not UNSET:
             yield from self.sns(data, glance, envelope or "sns", depth)
+        elif (nameless := _nameless(data, envelope)) is not None:
+            yield nameless
         else:
-            yield _nameless(data, envelope)
+            yield from self.several(data, data, envelope, depth)
 
     def elements(self, array: bytes, envelope: Envelope, depth: int) -> Iterator[Part]:
         try:
@@ -245,8 +247,8 @@ class _Unwrapping:
             yield from self.encoded(data, stripped, envelope, depth)
         elif stripped[:1] == b'"' and (quoted := _quoted(stripped)) is not None:
             yield from self.document(quoted, envelope, depth + 1)
-        elif stripped[:1] == b"{" and (odd := _with_odd_names(stripped, envelope)) is not None:
-            yield odd
+        elif stripped[:1] == b"{" and (nameless := _nameless(stripped, envelope)) is not None:
+            yield nameless
         elif stripped[:1] == b"[" and (elements := _array(stripped)) is not None:
             for element in elements:
                 yield from self.document(bytes(element), envelope or "documents", depth + 1)
@@ -305,9 +307,14 @@ def _hopeless(data: bytes, stripped: bytes) -> Rejected:
     return Rejected(data, "not_a_record", "JSON, but no object")
 
 
-def _nameless(data: bytes, envelope: Envelope | None) -> Part:
-    """An object that is no envelope and lacks at least one of a record's names."""
-    seen = _telltales(data)
+def _nameless(data: bytes, envelope: Envelope | None) -> Part | None:
+    """An object that is no envelope and lacks at least one of a record's names, or has one that is no text (a
+    list, say). None when it cannot be decoded as it stands.
+    """
+    try:
+        seen = _telltales(data)
+    except _BROKEN:
+        return None
     if seen.event_type == "AwsCloudTrailInsight" or seen.event_category == "Insight" or _has(seen.insight_details):
         return Ignored("insight")
     if _has(seen.digest_s3_bucket, seen.digest_start_time):
@@ -323,14 +330,6 @@ def _nameless(data: bytes, envelope: Envelope | None) -> Part:
 
 def _has(*values: object) -> bool:
     return any(value is not UNSET for value in values)
-
-
-def _with_odd_names(data: bytes, envelope: Envelope | None) -> Part | None:
-    """An object whose names (or the likes) are no text: a list as its `eventName`, say."""
-    try:
-        return _nameless(data, envelope)
-    except _BROKEN:
-        return None
 
 
 def _quoted(data: bytes) -> bytes | None:

@@ -178,6 +178,7 @@ class KafkaSource:
         self._observer = observer
         self._protocol = first_protocol(settings)
         self._committed: dict[Place, int] = {}
+        self._uncommitted = False  # messages were handed out whose offsets were not committed yet
         self._statistics: dict[Place, dict[str, Any]] = {}
         self._paused: set[Place] = set()
         self._assigned: set[Place] = set()
@@ -244,6 +245,7 @@ class KafkaSource:
         if self._unplaced:
             self._place()
         self._raise_refused()
+        self._uncommitted |= bool(good)
         return good
 
     def _raise_refused(self) -> None:
@@ -420,6 +422,7 @@ class KafkaSource:
     def committed(self, offsets: Offsets) -> None:
         """Take note of offsets that were committed, here or in a transaction."""
         self._committed.update(offsets)
+        self._uncommitted = False
 
     def group_metadata(self) -> object:
         return self._consumer.consumer_group_metadata()
@@ -446,8 +449,7 @@ class KafkaSource:
             if committed is None or stable < 0:
                 continue
             at_end = numbers["fetchq_cnt"] == 0 and numbers["next_offset"] >= stable
-            nothing_since = numbers["app_offset"] in (committed, -1001)
-            lags[place] = 0 if at_end and nothing_since else max(0, stable - committed)
+            lags[place] = 0 if at_end and not self._uncommitted else max(0, stable - committed)
         return lags
 
     def close(self) -> None:
@@ -501,19 +503,14 @@ class AtLeastOnceSink:
     def deliver(self, outputs: Sequence[Outgoing], offsets: Offsets) -> None:
         failures: list[KafkaError] = []
         send_all(self._producer, outputs, failures, singly=self._singly)
-        while self._producer.flush(POLL_SECONDS) > 0:  # in slices, so that stopping is noticed
-            if self._stop.is_set() and self._gave_up():
-                raise DeliveryError("told to stop before the brokers acknowledged a batch")
+        if flush(self._producer, self._stop) > 0 and not failures:
+            raise DeliveryError("the brokers did not acknowledge a batch in time")
         if failures:
             error = _as_delivery_error(KafkaException(failures[0]), f"writing to {_topics_of(outputs)}")
             self._singly = isinstance(error, TooLarge)
             raise error
         self._singly = False
         self._source.commit(offsets)
-
-    def _gave_up(self) -> bool:
-        """A last chance for what is on its way, once we were told to stop."""
-        return self._producer.flush(CALL_SECONDS / 2) > 0
 
     def recover(self) -> None:
         self._producer.purge()
@@ -539,10 +536,12 @@ class ExactlyOnceSink:
         settings: KafkaSettings,
         source: KafkaSource,
         topics: Sequence[str],
+        stop: Flag,
         on_replacement: Callable[[], None],
     ) -> None:
         self._source = source
         self._topics = topics
+        self._stop = stop
         self._on_replacement = on_replacement
         self._config = {
             "transaction.timeout.ms": 20_000,  # how long a dead worker's transaction may stall readers
@@ -593,7 +592,7 @@ class ExactlyOnceSink:
 
         `send_offsets_to_transaction` hangs for good where one was lost since it was called last.
         """
-        if producer.flush(TRANSACTION_SECONDS) > 0 or failures or self._disconnected:
+        if flush(producer, self._stop) > 0 or failures or self._disconnected:
             raise KafkaException(_cause(producer, failures))
 
     def _on_error(self, error: KafkaError) -> None:
@@ -605,7 +604,7 @@ class ExactlyOnceSink:
             self._producer = None
         producer = new_client(Producer, self._config)
         try:
-            producer.init_transactions(TRANSACTION_SECONDS)
+            self._initialise(producer)
             for topic in self._topics:
                 check_topic(producer, topic)
         except KafkaException as failure:
@@ -619,6 +618,19 @@ class ExactlyOnceSink:
         if self._opened:
             self._on_replacement()
         self._opened = True
+
+    def _initialise(self, producer: Producer) -> None:
+        """In slices, so that stopping is noticed: of all transactional calls, this one may be asked again."""
+        deadline = time.monotonic() + TRANSACTION_SECONDS
+        while True:
+            try:
+                producer.init_transactions(CALL_SECONDS / 2)
+            except KafkaException as failure:
+                timed_out = failure.args[0].code() == KafkaError._TIMED_OUT  # noqa: SLF001
+                if not timed_out or self._stop.is_set() or time.monotonic() > deadline:
+                    raise
+            else:
+                return
 
     def close(self) -> None:
         if self._producer is not None:
@@ -649,6 +661,17 @@ def collector(failures: list[KafkaError]) -> OnDelivery:
             failures.append(error)
 
     return on_delivery
+
+
+def flush(producer: Producer, stop: Flag) -> int:
+    """Wait for acknowledgements, after `stop` only for a moment. Returns how many messages have none."""
+    deadline = time.monotonic() + TRANSACTION_SECONDS + POLL_SECONDS
+    while (left := producer.flush(POLL_SECONDS)) > 0:
+        if stop.is_set():
+            return producer.flush(CALL_SECONDS / 2)
+        if time.monotonic() > deadline:
+            break
+    return left
 
 
 def send_all(producer: Producer, outputs: Sequence[Outgoing], failures: list[KafkaError], *, singly: bool) -> None:

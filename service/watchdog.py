@@ -9,6 +9,8 @@ from typing import Final
 
 LIMIT_SECONDS: Final = 120.0
 SUSPICIOUS_SECONDS: Final = 10.0
+# More between two calls means that this process itself stood still (SIGSTOP, a paused machine).
+MAX_STEP_SECONDS: Final = 15.0
 
 
 class Watchdog:
@@ -18,12 +20,12 @@ class Watchdog:
         """`moved_at` says when the watched loop last moved, by the clock that `observe` is given."""
         self._moved_at = moved_at
         self._brokers_answer = brokers_answer
-        self._seen = 0.0
+        self._seen: float | None = None
         self.stalled_seconds = 0.0
 
     def observe(self, now: float) -> bool:
         """Count the time since the last call. Returns whether the limit is reached."""
-        elapsed, self._seen = now - self._seen, now
+        elapsed, self._seen = min(now - (self._seen or now), MAX_STEP_SECONDS), now
         if now - self._moved_at() < SUSPICIOUS_SECONDS:
             self.stalled_seconds = 0.0
         elif self._brokers_answer():

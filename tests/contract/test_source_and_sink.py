@@ -156,7 +156,7 @@ class OnKafka:
         sink = (
             AtLeastOnceSink(settings, source, outputs, threading.Event())
             if self._mode == "at-least-once"
-            else ExactlyOnceSink(settings, source, outputs, lambda: None)
+            else ExactlyOnceSink(settings, source, outputs, threading.Event(), lambda: None)
         )
         source.check()
         sink.check()

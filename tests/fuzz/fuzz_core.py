@@ -147,7 +147,7 @@ def make(seed: int, number: int, records: Sequence[dict[str, Any]]) -> bytes:
     for _ in range(random.choice([0, 0, 1, 2])):
         try:
             documents = JSON_WRAPS[random.choice(sorted(JSON_WRAPS))](documents)
-        except ValueError:  # what was damaged cannot be a string of JSON
+        except (ValueError, RecursionError):  # what was damaged cannot be put inside of JSON
             break
     if len(documents) != 1:
         documents = JOINS[random.choice(sorted(JOINS))](documents)

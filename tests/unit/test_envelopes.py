@@ -603,6 +603,14 @@ def test_utf_16_is_read(encoding: str, end: str) -> None:
         assert load(part) == RECORDS[0]
 
 
+@pytest.mark.parametrize("key", ["eventType", "eventCategory", "eventName", "eventSource"])
+@pytest.mark.parametrize("value", [b'"\xff"', b'"\\ud800"', b"NaN", b"1e999", b'"\x01"'])
+def test_a_stray_byte_in_a_telltale_costs_no_record(key: str, value: bytes) -> None:
+    """The few keys that tell what a record without names is are decoded early."""
+    part = only(unwrap(b'{"eventVersion":"1","' + key.encode() + b'":' + value + b"}"))
+    assert load(part)["eventVersion"] == "1"
+
+
 def test_what_cannot_be_decoded_in_full_is_a_decode_error() -> None:
     for data in (b"[]", b"7", b'{"a":', b"", b'{"a":' * 9_000):
         with pytest.raises(DecodeError) as caught:

@@ -67,3 +67,20 @@ def test_a_loop_that_moves_again_starts_from_nothing_and_nobody_is_asked() -> No
     world.moved_at, world.asked = 105, 0
     assert not watchdog.observe(106)
     assert (watchdog.stalled_seconds, world.asked) == (0, 0)
+
+
+def test_the_clock_may_stand_anywhere_when_it_starts() -> None:
+    world = World(moved_at=1_000_000)
+    watchdog = world.watchdog()
+    assert not watchdog.observe(1_000_000 + SUSPICIOUS_SECONDS + 1)
+    assert watchdog.stalled_seconds == 0
+
+
+def test_a_process_that_was_stopped_for_long_is_not_taken_for_hanging() -> None:
+    world = World()
+    watchdog = world.watchdog()
+    assert not watchdog.observe(5)
+    assert not watchdog.observe(100_000)
+    world.moved_at = 100_001
+    assert not watchdog.observe(100_005)
+    assert watchdog.stalled_seconds == 0
