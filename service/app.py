@@ -12,7 +12,9 @@ import structlog
 
 from service.detect import Detector
 from service.errors import Refused, SettingsError, Unreachable
-from service.kafka import AtLeastOnceSink, ExactlyOnceSink, KafkaSource, Reachability
+from service.kafka import KafkaSource
+from service.kafka_clients import Reachability
+from service.kafka_sink import AtLeastOnceSink, ExactlyOnceSink
 from service.metrics import Metrics
 from service.pipeline import Pipeline, Topics
 from service.probes import Probes

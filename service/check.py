@@ -18,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # documented 
 
 from service.errors import Refused, Unreachable, Untrusted, WorldError
 from service.finding import MAX_FINDING_BYTES
-from service.kafka import (
+from service.kafka_clients import (
     CALL_SECONDS,
     NO_CONSUMER_PROTOCOL,
     POLL_SECONDS,

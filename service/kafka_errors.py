@@ -3,9 +3,9 @@
 import re
 from typing import Final
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
-from service.errors import Refused, Unreachable, Untrusted
+from service.errors import DeliveryError, Refused, TooLarge, Unreachable, Untrusted
 
 # Answers that no waiting changes: the login, an ACL, a name.
 _FINAL: Final = frozenset(
@@ -59,3 +59,12 @@ def in_words(error: KafkaError) -> str:
             "ssl.certificate.location and ssl.key.location set, is it of an authority it trusts, has it expired?"
         )
     return text
+
+
+def as_delivery_error(failure: KafkaException, doing: str) -> DeliveryError | Refused:
+    error = failure.args[0]
+    if is_final(error):
+        return refusal(error, doing)
+    if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
+        return TooLarge(f"{doing}: {error.str()} ({error.name()})")
+    return DeliveryError(f"{doing}: {error.str()} ({error.name()})")

@@ -11,7 +11,7 @@ from service import log
 from service.cli.progress import progress
 from service.cli.settings_flags import flags_of, settings_options
 from service.feed import key_of, paced, records
-from service.kafka import Feeder
+from service.kafka_sink import Feeder
 from service.log import printable
 from service.scan import FileReport, find_files
 from service.settings import load, require_bootstrap

@@ -15,7 +15,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from service.errors import DeliveryError, Refused
-from service.kafka import AtLeastOnceSink, ExactlyOnceSink, KafkaSource
+from service.kafka import KafkaSource
+from service.kafka_sink import AtLeastOnceSink, ExactlyOnceSink
 from service.pipeline import Message, Offsets, Outgoing, Sink, Source
 from service.settings import KafkaSettings
 from tests.broker import Kafka, poll_until

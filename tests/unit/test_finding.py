@@ -373,6 +373,15 @@ def test_an_event_that_no_cut_makes_small_is_left_out() -> None:
     assert json.loads(to_json(finding))["event"] == {"omitted": True}
 
 
+def test_a_finding_larger_than_its_topic_takes_goes_without_its_event() -> None:
+    finding = suspicious()
+    size = len(to_json(finding))
+    assert json.loads(to_json(finding, size))["event"]["eventName"] == "GetFederationToken"
+    shrunk = to_json(finding, size - 1)
+    assert len(shrunk) < size
+    assert json.loads(shrunk) == {**json.loads(to_json(finding)), "event": {"omitted": True}}
+
+
 @given(st.dictionaries(st.text(max_size=9), oddities, max_size=9))
 def test_a_small_record_is_left_whole(record: dict[str, Any]) -> None:
     """Save numbers that no JSON reader of 64 bits takes."""

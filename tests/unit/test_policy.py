@@ -395,6 +395,7 @@ HOSTILE = {
     "stars against spared stars": policy(
         allow("*a" * 1_200), {"Effect": "Deny", "NotAction": "*a*b" * 600, "Resource": "*"}
     ),
+    "a few of both": policy(allow("?*" * 9 + "#", "?*" * 12 + "#"), deny("a*?*" * 5 + "#")),
     "question marks": policy(allow("?*" * 2_000 + "x", "?*" * 2_000 + "x")),
     "spared stars": policy({"Effect": "Allow", "NotAction": "*e*" * 1_000, "NotResource": "*a*" * 1_000}),
     "many patterns": policy(allow([f"*{a}*e*{b}z" for a in "abcdefghij" for b in NAMES[:70]])),
