@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing import active_children
@@ -17,7 +18,7 @@ from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor, IsalError
 
 from service.detect import Detector
 from service.envelopes import Ignored, Part, Record, load, unwrap
-from service.errors import DecodeError
+from service.errors import DecodeError, WorldError
 from service.finding import Finding, Origin
 from service.rules import RULES
 
@@ -80,6 +81,10 @@ def scan(files: Sequence[str], processes: int | None = None) -> Iterator[FileRep
     with ProcessPoolExecutor(processes, initializer=_heed_signals) as pool:
         try:
             yield from pool.map(scan_file, files, chunksize=max(1, min(16, len(files) // (4 * processes))))
+        except BrokenProcessPool as broken:
+            raise WorldError(
+                "a process of the scan was ended from outside, perhaps for want of memory"
+            ) from broken
         except BaseException:
             for worker in active_children():
                 worker.terminate()

@@ -12,7 +12,7 @@ import click
 from service.cli import complain
 from service.cli.progress import progress
 from service.cli.table import console, findings_table
-from service.finding import SEVERITIES, Finding, to_json
+from service.finding import SEVERITIES, Finding, Severity, to_json
 from service.scan import FileReport, find_files, scan
 
 _AGO: Final = re.compile(r"(\d{1,5})([smhdw])")
@@ -50,7 +50,7 @@ class Moment(click.ParamType[datetime]):
 def command(  # noqa: PLR0913, PLR0917  one argument an option
     paths: tuple[str, ...],
     output: str,
-    fail_on: str | None,
+    fail_on: Severity | None,
     since: datetime | None,
     until: datetime | None,
     processes: int | None,
@@ -65,23 +65,25 @@ def command(  # noqa: PLR0913, PLR0917  one argument an option
         complain(problem)
     if not files:
         return 1
-    totals = FileReport("all files")
+    totals, severities = FileReport("all files"), Counter[Severity]()
     bad = len(problems)
     for report in _with_progress(files, processes):
         bad += report.problem is not None
         if report.problem is not None:
             complain(f"{report.file}: {report.problem}")
         kept = [finding for finding in report.findings if _within(finding, since, until)]
-        totals.findings.extend(kept)
+        severities.update(finding.severity for finding in kept)
         _add(totals, report)
+        if output == "table":
+            totals.findings.extend(kept)
         if output == "ndjson":
             for finding in kept:
                 sys.stdout.buffer.write(to_json(finding) + b"\n")
             sys.stdout.buffer.flush()
     if output == "table" and totals.findings:
         findings_table(totals.findings, console())
-    click.echo(_summary(len(files), bad, totals), err=True)
-    if fail_on and any(SEVERITIES.index(f.severity) >= SEVERITIES.index(fail_on) for f in totals.findings):
+    click.echo(_summary(len(files), bad, totals, severities), err=True)
+    if fail_on and any(severities[level] for level in SEVERITIES[SEVERITIES.index(fail_on) :]):
         return 3
     return 1 if bad else 0
 
@@ -103,13 +105,12 @@ def _add(totals: FileReport, report: FileReport) -> None:
     totals.bytes += report.bytes
 
 
-def _summary(files: int, bad: int, totals: FileReport) -> str:
-    severities = Counter(finding.severity for finding in totals.findings)
+def _summary(files: int, bad: int, totals: FileReport, severities: Counter[Severity]) -> str:
     by_severity = ", ".join(f"{severities[name]} {name}" for name in reversed(SEVERITIES) if severities[name])
     unread = sum(count for (_, verdict), count in totals.verdicts.items() if verdict == "not_evaluable")
     parts = [
         f"{sum(totals.records.values()):,} records in {files:,} files",
-        f"{len(totals.findings):,} findings" + (f" ({by_severity})" if by_severity else ""),
+        f"{severities.total():,} findings" + (f" ({by_severity})" if by_severity else ""),
         f"{unread:,} not evaluable" if unread else "",
         f"{totals.near_misses:,} near misses by letter case" if totals.near_misses else "",
         f"{sum(totals.ignored.values()):,} ignored" if totals.ignored else "",

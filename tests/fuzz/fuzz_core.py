@@ -136,7 +136,7 @@ MUTATIONS: Final[Sequence[Callable[[Random, bytes], bytes]]] = (
 
 def make(seed: int, number: int, records: Sequence[dict[str, Any]]) -> bytes:
     """One input: a few records, some of them watched, in a few envelopes, damaged here and there or not."""
-    random = Random(f"{seed}/{number}")  # noqa: S311  to be repeated, not to be secret
+    random = Random(f"{seed}/{number}")
     chosen = [random.choice(records) for _ in range(random.choice([1, 1, 2, 4]))]
     chosen = [_plant(random, record) if random.random() < 0.6 else record for record in chosen]
     chosen = [random.choice(OTHERS) if random.random() < 0.02 else record for record in chosen]

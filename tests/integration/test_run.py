@@ -330,7 +330,7 @@ class Mixture:
 
 
 def mixture(count: int) -> Mixture:
-    rng = random.Random(20_260_101)  # noqa: S311  a repeatable mixture, no secret
+    rng = random.Random(20_260_101)
     made = Mixture()
     quiet = issuance(eventSource="s3.amazonaws.com", eventName="GetObject")
     kinds = list(ENVELOPES.items())

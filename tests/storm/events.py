@@ -60,7 +60,7 @@ class Events:
     """
 
     def __init__(self, seed: int) -> None:
-        self._rng = random.Random(seed)  # noqa: S311  repeatable, no secret
+        self._rng = random.Random(seed)
         watched = {"GetFederationToken", "GetSigninToken"}
         day = sample_day(datetime(2025, 3, 3, tzinfo=UTC).date(), seed)
         self._quiet = [record for record in day if record["eventName"] not in watched]

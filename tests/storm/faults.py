@@ -49,7 +49,7 @@ class Fault:
 
 def schedule(seed: int, seconds: float) -> list[Fault]:
     """A fault every 1 to 3 seconds, and partitions added after one and two thirds."""
-    rng = random.Random(seed)  # noqa: S311  repeatable, no secret
+    rng = random.Random(seed)
     faults = [Fault(seconds * third / 3, "partition-added", 0) for third in (1, 2)]
     kinds = _kinds(rng)
     at = rng.uniform(1, 3)

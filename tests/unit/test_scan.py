@@ -11,8 +11,10 @@ import struct
 import subprocess
 import termios
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -97,13 +99,27 @@ def test_a_folder_without_files_is_a_problem(tmp_path: Path) -> None:
     assert find_files([str(tmp_path)])[1] == [f"{tmp_path}: no file ends in one of {', '.join(scan.SUFFIXES)}"]
 
 
-def test_a_folder_that_may_not_be_listed_is_a_problem(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0)
-    if os.access(closed, os.R_OK):
-        pytest.skip("this user may list every folder")
-    (tmp_path / "a.json").touch()
-    assert find_files([str(tmp_path)]) == ([str(tmp_path / "a.json")], [f"{closed}: permission denied"])
+@contextmanager
+def as_somebody() -> Iterator[None]:
+    """Root may list every folder; somebody else may not."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_folder_that_may_not_be_listed_is_a_problem() -> None:
+    with TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "closed").mkdir(mode=0)
+        (folder / "a.json").touch()
+        with as_somebody():
+            assert find_files([name]) == ([f"{name}/a.json"], [f"{name}/closed: permission denied"])
 
 
 def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
