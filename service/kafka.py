@@ -57,8 +57,8 @@ class KafkaSource:
         self._statistics: dict[Place, dict[str, Any]] = {}
         self._paused: set[Place] = set()
         self._assigned: set[Place] = set()
-        self._unplaced: set[Place] = set()
-        self._partitions: Collection[int] = ()
+        self._unplaced: set[Place] = set()  # assigned, without an offset to begin at
+        self._revoked: set[Place] = set()
         self._trouble: KafkaError | None = None
         self._refused: Refused | None = None
         self._doubtful: Refused | None = None
@@ -83,7 +83,7 @@ class KafkaSource:
         while True:
             self._serve_callbacks(0)
             try:
-                self._partitions = check_topic(self._consumer, self._topic, seconds=1)
+                check_topic(self._consumer, self._topic, seconds=1)
             except Unreachable as problem:
                 self._serve_callbacks(POLL_SECONDS)  # which know what is wrong
                 known = no_answer(self._trouble) if self._trouble else problem
@@ -102,23 +102,22 @@ class KafkaSource:
                 [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             self._subscribed = True
+        if self._unplaced:
+            self._place()
         # consume(N, t) would wait the whole t unless N arrive.
         first = self._consumer.poll(POLL_SECONDS)
         if first is None:
-            if self._unplaced:
-                self._place()
             self._raise_refused()
             return ()
+        self._revoked.clear()
         messages = cast("list[Message]", [first, *self._consumer.consume(self._batch_messages - 1, 0)])
-        if first.error() is None and (first.topic(), first.partition()) not in self._assigned:
-            del messages[0]  # a callback inside `consume` gave its partition away: it is another member's by now
+        if self._revoked:  # by a callback inside `consume`: these are another member's by now
+            messages = [each for each in messages if (each.topic(), each.partition()) not in self._revoked]
         good = [message for message in messages if message.error() is None]
         if len(good) < len(messages):
             for message in messages:
                 if (error := message.error()) is not None:
                     self._on_failure(error, message)
-        if self._unplaced:
-            self._place()
         self._raise_refused()
         self._uncommitted |= bool(good)
         return good
@@ -154,30 +153,6 @@ class KafkaSource:
     def _cannot_read(self, error: KafkaError) -> Refused:
         return refusal(error, f"reading topic {self._topic} as group {self._settings.group_id}")
 
-    def _place(self) -> None:
-        """Give a position to partitions that have none. No offset, and one that is gone, share an error code."""
-        wanted = [TopicPartition(*place) for place in self._unplaced]
-        try:
-            for position in self._consumer.committed(wanted, timeout=CALL_SECONDS):
-                if position.offset >= 0:
-                    self._refused = self._refused or self._overtaken(position)
-                    return
-            firsts = self._first_positions(self._consumer, wanted)
-            self._consumer.incremental_unassign(wanted)
-            self._consumer.incremental_assign(firsts)
-        except KafkaException as failure:
-            _log.info("partitions without an offset wait for one", problem=failure.args[0].str())
-        else:
-            self._committed.update({(tp.topic, tp.partition): tp.offset for tp in firsts})
-            self._unplaced.clear()
-
-    def _overtaken(self, position: TopicPartition) -> Refused:
-        return Refused(
-            f"retention has overtaken group {self._settings.group_id} on {position.topic}[{position.partition}]: "
-            f"offset {position.offset} is gone. Nothing was skipped: set the group's offsets "
-            "(kafka-consumer-groups --reset-offsets), start again"
-        )
-
     def _on_error(self, error: KafkaError) -> None:
         if is_final(error):
             refused = refusal(error, "the brokers refuse us")
@@ -190,50 +165,64 @@ class KafkaSource:
     # --- assignment: callbacks run inside poll
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Resume where the group committed; `start` is for a group that never did."""
-        try:
-            positions = consumer.committed(partitions, timeout=CALL_SECONDS) if partitions else []
-            if any(position.offset < 0 for position in positions):
-                positions = self._first_positions(consumer, positions)
-            self._committed.update({(tp.topic, tp.partition): tp.offset for tp in positions})
-        except KafkaException as failure:
-            positions = partitions  # librdkafka then asks for the committed offsets itself
-            if is_final(failure.args[0]):
-                self._refused = self._cannot_read(failure.args[0])
-        consumer.incremental_assign(positions)
+        """The client resumes where the group committed; of partitions without an offset it tells `poll`.
+
+        Nothing is asked of brokers in here: it would hold up the other partitions, and list_topics makes the
+        next callback of the same poll abort the process.
+        """
+        consumer.incremental_assign(partitions)
         self.joined = True
         self._assigned.update((tp.topic, tp.partition) for tp in partitions)
         self._rebalanced("assigned")
 
-    def _first_positions(self, consumer: Consumer, positions: list[TopicPartition]) -> list[TopicPartition]:
-        """Set and commit an offset for partitions without one; a later partition starts at its beginning."""
-        # Not list_topics: called inside a callback, it makes the next callback of the same poll abort the process.
-        numbers = {*self._partitions, *(position.partition for position in positions)}
-        everywhere = [TopicPartition(self._topic, number) for number in sorted(numbers)]
-        new_group = all(tp.offset < 0 for tp in consumer.committed(everywhere, timeout=CALL_SECONDS))
-        start = self._settings.start if new_group else "earliest"
-        wanted = everywhere if new_group else [position for position in positions if position.offset < 0]
-        firsts = self._starting(consumer, wanted, start)
-        consumer.commit(offsets=firsts, asynchronous=False)
-        offsets = {(tp.topic, tp.partition): tp.offset for tp in firsts}
-        return [
-            TopicPartition(tp.topic, tp.partition, offsets.get((tp.topic, tp.partition), tp.offset))
-            for tp in positions
-        ]
+    def _place(self) -> None:
+        """Give a position to partitions that have none. No offset, and one that is gone, share an error code."""
+        asked = [TopicPartition(*place) for place in self._unplaced]
+        try:
+            # Also makes a partition that is new known to this client.
+            numbers = check_topic(self._consumer, self._topic)
+            found = self._ask_committed(asked)
+            missing = [tp for tp in found if tp.offset < 0]
+            firsts = self._first_positions(numbers, missing) if missing else {}
+            for tp in found:
+                tp.offset = firsts.get(tp.partition, tp.offset)
+                self._check_not_overtaken(tp)
+            self._consumer.incremental_unassign(asked)
+            self._consumer.incremental_assign(found)
+        except (KafkaException, Unreachable) as problem:  # the next poll tries again
+            if isinstance(problem, KafkaException) and is_final(problem.args[0]):
+                raise self._cannot_read(problem.args[0]) from problem
+            _log.info("partitions without an offset wait for one", problem=str(problem))
+        else:
+            self._unplaced.clear()
 
-    def _starting(
-        self, consumer: Consumer, partitions: list[TopicPartition], start: str | datetime
-    ) -> list[TopicPartition]:
-        found = []
-        for tp in partitions:
-            low, high = consumer.get_watermark_offsets(tp, timeout=CALL_SECONDS, cached=False)
-            offset = high if start == "latest" else low
-            if isinstance(start, datetime):
-                asked = TopicPartition(tp.topic, tp.partition, int(start.timestamp() * 1000))
-                (answer,) = consumer.offsets_for_times([asked], timeout=CALL_SECONDS)
-                offset = answer.offset if answer.offset >= 0 else high
-            found.append(TopicPartition(tp.topic, tp.partition, offset))
-        return found
+    def _first_positions(self, numbers: Collection[int], missing: list[TopicPartition]) -> dict[int, int]:
+        """Commit, and return, an offset for partitions without one; a later partition starts at its beginning."""
+        everywhere = [TopicPartition(self._topic, number) for number in numbers]
+        new_group = all(tp.offset < 0 for tp in self._ask_committed(everywhere))
+        start = self._settings.start if new_group else "earliest"
+        firsts = [self._starting(tp, start) for tp in (everywhere if new_group else missing)]
+        self._consumer.commit(offsets=firsts, asynchronous=False)
+        return {tp.partition: tp.offset for tp in firsts}
+
+    def _starting(self, tp: TopicPartition, start: str | datetime) -> TopicPartition:
+        low, high = self._consumer.get_watermark_offsets(tp, timeout=CALL_SECONDS, cached=False)
+        offset = high if start == "latest" else low
+        if isinstance(start, datetime):
+            asked = TopicPartition(tp.topic, tp.partition, int(start.timestamp() * 1000))
+            (answer,) = self._consumer.offsets_for_times([asked], timeout=CALL_SECONDS)
+            offset = answer.offset if answer.offset >= 0 else high
+        return TopicPartition(tp.topic, tp.partition, offset)
+
+    def _check_not_overtaken(self, tp: TopicPartition) -> None:
+        """An offset that is there after all is another member's, who was quicker to place the partition."""
+        low, high = self._consumer.get_watermark_offsets(tp, timeout=CALL_SECONDS, cached=False)
+        if not low <= tp.offset <= high:
+            raise Refused(
+                f"retention has overtaken group {self._settings.group_id} on {tp.topic}[{tp.partition}]: "
+                f"offset {tp.offset} is gone. Nothing was skipped: set the group's offsets "
+                "(kafka-consumer-groups --reset-offsets), start again"
+            )
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._forget(partitions)
@@ -252,6 +241,7 @@ class KafkaSource:
             self._paused.discard((tp.topic, tp.partition))
             self._assigned.discard((tp.topic, tp.partition))
             self._unplaced.discard((tp.topic, tp.partition))
+            self._revoked.add((tp.topic, tp.partition))
 
     def _rebalanced(self, kind: str) -> None:
         assigned = sorted(number for _, number in self._assigned)
@@ -260,11 +250,16 @@ class KafkaSource:
 
     # --- offsets
 
+    def _ask_committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Raises KafkaException, for one partition's error too: no answer is not the answer "nothing"."""
+        positions = self._consumer.committed(partitions, timeout=CALL_SECONDS) if partitions else []
+        if errors := [position.error for position in positions if position.error is not None]:
+            raise KafkaException(errors[0])
+        return positions
+
     def rewind(self) -> None:
         try:
-            positions = self._consumer.committed(self._consumer.assignment(), timeout=CALL_SECONDS)
-            if errors := [position.error for position in positions if position.error is not None]:
-                raise as_delivery_error(KafkaException(errors[0]), "asking for the committed offsets")
+            positions = self._ask_committed([TopicPartition(*place) for place in self._assigned - self._unplaced])
             for position in positions:
                 known = position.offset if position.offset >= 0 else OFFSET_BEGINNING
                 self._consumer.seek(TopicPartition(position.topic, position.partition, known))
@@ -275,7 +270,10 @@ class KafkaSource:
 
     def idle(self) -> None:
         self._consumer.pause(self._consumer.assignment())
-        self._consumer.poll(POLL_SECONDS)  # callbacks are served; a message that slips through is read again
+        # Serves callbacks; a message that slips through is read again.
+        message = cast("Message | None", self._consumer.poll(POLL_SECONDS))
+        if message is not None and (error := message.error()) is not None:
+            self._on_failure(error, message)
         self._raise_refused()
 
     def pause(self, places: Collection[Place]) -> None:
@@ -308,7 +306,7 @@ class KafkaSource:
         self.joined = self.joined or (group.get("state") == "up" and group.get("join_state") == "steady")
         found: dict[Place, dict[str, Any]] = {}
         for number, numbers in statistics.get("topics", {}).get(self._topic, {}).get("partitions", {}).items():
-            if (place := (self._topic, int(number))) in self._committed:
+            if (place := (self._topic, int(number))) in self._assigned:
                 found[place] = numbers
         self._statistics = found
 
@@ -320,8 +318,9 @@ class KafkaSource:
         """
         lags: dict[Place, int] = {}
         for place, numbers in list(self._statistics.items()):
-            stable, committed = numbers["ls_offset"], self._committed.get(place)
-            if committed is None or stable < 0:
+            stable = numbers["ls_offset"]
+            committed = self._committed.get(place, numbers["committed_offset"])
+            if committed < 0 or stable < 0:
                 continue
             at_end = numbers["fetchq_cnt"] == 0 and numbers["next_offset"] >= stable
             lags[place] = 0 if at_end and not self._uncommitted else max(0, stable - committed)

@@ -4,6 +4,7 @@ Exits 1 when a run failed, or proved nothing; its logs are then in .cache/storm/
 """
 
 import dataclasses
+import signal
 import sys
 import time
 from typing import Any
@@ -31,6 +32,8 @@ RUNS = ROOT / ".cache" / "storm"
 @click.option("--outage", "outage_seconds", type=float, help="One fault: the brokers away for so many seconds.")
 def main(*, control: bool, is_steady: bool, outage_seconds: float | None, **options: Any) -> None:
     """A storm of faults on real workers and brokers, and the count of what came out."""
+    # As by Ctrl-C, so that no worker or broker outlives the run.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if lack := missing():
         raise click.ClickException(lack)
     plan = Plan(**{**options, "brokers": int(options["brokers"])})
