@@ -4,9 +4,8 @@ BIN := .venv/bin
 LOCKS := requirements/run.txt requirements/dev.txt requirements/build.txt
 UV_COMPILE := .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UV_FLAGS)
 
-export RUFF_CACHE_DIR := .cache/ruff
-export MYPY_CACHE_DIR := .cache/mypy
-export PYTEST_ADDOPTS += -o cache_dir=.cache/pytest
+# Most tests with a broker wait more than they work. A file stays together: it shares a broker.
+PARALLEL := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test verify lint format docs bench storm lock
@@ -30,10 +29,11 @@ run: .venv/ready ## the service, with the settings of the environment and config
 	$(BIN)/tokentrail run
 
 test: .venv/ready ## tests; those with a real Kafka need java and mvn, else they say why they skip
-	$(BIN)/pytest -m "not long"
+	$(BIN)/pytest -m "not long" $(PARALLEL)
 
 verify: lint ## lint and every test, the long ones too
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not long" $(PARALLEL)
+	$(BIN)/pytest -m long
 
 lint: .venv/ready ## style, formatting, types, import rules
 	$(BIN)/ruff check

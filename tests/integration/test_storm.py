@@ -1,11 +1,13 @@
 """A short storm on real workers and brokers, and its control; `make storm` runs a long one."""
 
+import dataclasses
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from tests.storm.feeder import Fed
+from tests.storm.report import Result
 from tests.storm.run import storm
 from tests.storm.stage import Plan
 from tests.storm.verifier import Seen, judge
@@ -13,20 +15,28 @@ from tests.storm.verifier import Seen, judge
 SECONDS = 45
 
 
+def storm_that_hits(plan: Plan, folder: Path) -> Result:
+    """The first storm, of three at most, whose faults hit where it hurts: one that did not proves nothing."""
+    for seed in range(plan.seed, plan.seed + 3):
+        result = storm(dataclasses.replace(plan, seed=seed), folder / str(seed))
+        if not result.proves_nothing:
+            break
+    return result
+
+
 @pytest.mark.long
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("kafka_tools")
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
 def test_exactly_once_loses_and_doubles_nothing(protocol: Literal["consumer", "classic"], tmp_path: Path) -> None:
-    plan = Plan(protocol=protocol, seconds=SECONDS)
-    assert storm(plan, tmp_path / "storm").failures() == []
+    assert storm_that_hits(Plan(protocol=protocol, seconds=SECONDS), tmp_path).failures() == []
 
 
 @pytest.mark.long
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("kafka_tools")
 def test_the_same_storm_shows_doubles_in_at_least_once(tmp_path: Path) -> None:
-    result = storm(Plan(mode="at-least-once", seconds=SECONDS), tmp_path / "storm")
+    result = storm_that_hits(Plan(mode="at-least-once", seconds=SECONDS), tmp_path)
     assert result.failures() == []
     assert result.doubled > 0
 

@@ -45,7 +45,18 @@ class Result:
             "dead letters lost": verdict.dead_letters_lost,
         }
         found += [f"{len(which)} {what}: {which[:3]}" for what, which in wrong.items() if which]
-        return found + (self._exactly_once() if self.plan.mode == "exactly-once" else self._control())
+        if self.plan.mode == "exactly-once":
+            found += self._exactly_once()
+        return found + ([self.proves_nothing] if self.proves_nothing else [])
+
+    @property
+    def proves_nothing(self) -> str | None:
+        """Why the faults missed what they should hit; None when they did not."""
+        if self.faults and self.plan.mode == "exactly-once" and not self.aborted:
+            return "the faults hit no transaction: the run proves nothing"
+        if self.faults and self.plan.mode == "at-least-once" and not self.doubled:
+            return "at-least-once doubled nothing: the storm proves nothing"
+        return None
 
     def _exactly_once(self) -> list[str]:
         found = []
@@ -54,14 +65,7 @@ class Result:
             found.append(f"{self.doubled} doubled: {examples}")
         if self.out_of_order:
             found.append(f"{self.out_of_order} findings out of order")
-        if self.faults and not self.aborted:
-            found.append("the faults hit no transaction: the run proves nothing")
         return found
-
-    def _control(self) -> list[str]:
-        if self.faults and not self.doubled:
-            return ["at-least-once doubled nothing: the storm proves nothing"]
-        return []
 
     def row(self) -> dict[str, object]:
         """Flat but for the faults; lists of what went wrong are cut."""

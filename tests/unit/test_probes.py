@@ -43,7 +43,9 @@ def state(served: State) -> State:
 
 
 def ask(state: State, path: str, method: str = "GET") -> tuple[HTTPResponse, bytes]:
-    connection = HTTPConnection("127.0.0.1", state.port, timeout=10)
+    connection = HTTPConnection(
+        "127.0.0.1", state.port, timeout=5
+    )  # less than the server waits for a silent client
     try:
         connection.request(method, path)
         response = connection.getresponse()
