@@ -78,7 +78,7 @@ def consumer_config(settings: KafkaSettings) -> dict[str, Any]:
         "fetch.queue.backoff.ms": 2,  # the default, 1000, starves a fast reader
         "queued.max.messages.kbytes": 32_768,
         "statistics.interval.ms": STATISTICS_MS,
-        "topic.metadata.refresh.interval.ms": 60_000,  # new partitions of a classic group; the default is 5 minutes
+        "topic.metadata.refresh.interval.ms": 60_000,  # for new partitions; the default is 5 min
         **settings.properties,
         **settings.consumer_properties,
     }
