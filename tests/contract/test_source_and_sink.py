@@ -108,17 +108,20 @@ class OnKafka:
         self._group = f"group-{uuid.uuid4()}"
         self._admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
         self._producer = Producer({"bootstrap.servers": kafka.bootstrap})
+        self._topics: list[str] = []
         self._open: dict[int, tuple[AtLeastOnceSink | ExactlyOnceSink, KafkaSource]] = {}
 
     def new_topic(self, partitions: int = 1, max_bytes: int = 1_000_000) -> str:
         name = f"test-{uuid.uuid4()}"
         topic = NewTopic(name, num_partitions=partitions, config={"max.message.bytes": str(max_bytes + 200)})
         self._admin.create_topics([topic])[name].result(30)
+        self._topics.append(name)
         return name
 
     def delete(self, topic: str) -> None:
         self._admin.delete_topics([topic])[topic].result(30)
         poll_until(lambda: topic not in self._admin.list_topics(timeout=10).topics, "the topic's end")
+        self._topics.remove(topic)
 
     def send(
         self,
@@ -173,6 +176,8 @@ class OnKafka:
         for member in list(self._open):
             for part in self._open.pop(member):
                 part.close()
+        for deleted in self._admin.delete_topics(self._topics).values():
+            deleted.result(30)
 
     def published(self, topic: str) -> Sequence[Message]:
         """What a reader of committed transactions finds up to the end."""

@@ -3,12 +3,10 @@
 import base64
 import gzip
 import json
-import os
 import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections import Counter
@@ -31,12 +29,12 @@ from service.detect import Detector
 from service.pipeline import Message
 from service.rules import RULES
 from tests.broker import ROOT, Broker, Kafka, poll_until
+from tests.program import PROGRAM, environment
 from tests.proxy import Proxy
 from tests.unit.strategies import JSON_WRAPS, asking, issuance
 
 RECORDS = ROOT.parent / "shared" / "cloudtrail"
 SINGLE, FILES = 499, 10
-PROGRAM = (sys.executable, "-m", "service")
 
 
 # --- the program and its topics ------------------------------------------------------------------
@@ -59,7 +57,7 @@ class Program:
         log = self.folder / f"{uuid.uuid4()}.log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [*PROGRAM, "run"], env=self._environment(), cwd=ROOT, stdout=stream, stderr=stream
+                [*PROGRAM, "run"], env=environment(self._environment()), cwd=ROOT, stdout=stream, stderr=stream
             )
         try:
             yield Run(process, log)
@@ -78,8 +76,7 @@ class Program:
             "HTTP__PORT": "0",
             "LOG__FORMAT": "json",
         }
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("TOKENTRAIL_")}
-        return kept | {f"TOKENTRAIL_{name}": value for name, value in (settings | self.settings).items()}
+        return {f"TOKENTRAIL_{name}": value for name, value in (settings | self.settings).items()}
 
 
 @dataclass
