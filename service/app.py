@@ -35,8 +35,8 @@ _log: Final = structlog.get_logger("app")
 class Service:
     """The parts, wired. `run` blocks until `stop` is set or the brokers refuse us."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.stop = threading.Event()
+    def __init__(self, settings: Settings, stop: threading.Event | None = None) -> None:
+        self.stop = stop or threading.Event()
         self.metrics = Metrics(RULES)
         self._settings = settings
         self._source = KafkaSource(
@@ -126,8 +126,11 @@ class Service:
 def run(settings: Settings) -> int:
     """Run the service until SIGTERM or SIGINT. Returns the exit code. Raises SettingsError."""
     _refuse_what_is_not_built(settings)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     try:
-        service = Service(settings)
+        service = Service(settings, stop)
     except OSError as error:
         address = f"{settings.http.host}:{settings.http.port}"
         raise SettingsError([f"http.host, http.port: cannot serve on {address}: {error.strerror}"]) from error
@@ -140,14 +143,12 @@ def run(settings: Settings) -> int:
     codes: list[int] = []
     # A signal's handler runs only between client calls of its own thread, so the pipeline has another.
     worker = threading.Thread(target=lambda: codes.append(_guarded(service.run)), name="pipeline", daemon=True)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: service.stop.set())
     worker.start()
     threading.Thread(target=service.watch, name="watchdog", daemon=True).start()
     stopped_at: float | None = None
     while worker.is_alive():
         worker.join(0.1)
-        if service.stop.is_set():
+        if stop.is_set():
             stopped_at = stopped_at or time.monotonic()
             if time.monotonic() - stopped_at > STOP_SECONDS:
                 _log.error("the pipeline did not end in time; what was not committed will be read again")

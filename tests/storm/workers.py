@@ -73,13 +73,17 @@ class Worker:
     def problem(self) -> str | None:
         """What is wrong with how it ended: by itself, or, told by SIGTERM, late or not with 0.
 
-        A client call that hangs ends with the service's own deadline: that is no fault, being late is.
+        A client call that hangs ends with the service's own deadline: that is no fault, being late is. Nor is
+        to be told before Python had even loaded the program.
         """
         code, seconds = self.process.returncode, self.exit_seconds or 0.0
         by_deadline = code == 1 and "did not end in time" in self.last_words()
+        unborn = code == -signal.SIGTERM and not self.last_words()
         if self.told_by is None:
             return f"{self.name} ended by itself with {code}: {self.last_words()}"
-        if self.told_by == signal.SIGTERM and ((code != 0 and not by_deadline) or seconds > TERM_SECONDS):
+        if self.told_by == signal.SIGTERM and (
+            (code != 0 and not by_deadline and not unborn) or seconds > TERM_SECONDS
+        ):
             return f"{self.name} ended {seconds:.1f} s after SIGTERM with {code}: {self.last_words()}"
         return None
 
