@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 from threading import Event as Flag
+from threading import Thread
+from typing import Final
 
 from confluent_kafka import (
     KafkaError,
@@ -25,6 +27,9 @@ from service.kafka_clients import (
 from service.kafka_errors import as_delivery_error
 from service.pipeline import Offsets, Outgoing
 from service.settings import KafkaSettings
+
+# Sending offsets and committing take milliseconds; a slow cluster gets seconds.
+FINISH_SECONDS: Final = 15.0
 
 
 class AtLeastOnceSink:
@@ -119,14 +124,40 @@ class ExactlyOnceSink:
             self._producer.begin_transaction()
             send_all(self._producer, outputs, failures, singly=self._singly)
             self._flush(self._producer, failures)
-            self._producer.send_offsets_to_transaction(wanted, self._source.group_metadata(), TRANSACTION_SECONDS)
-            self._producer.commit_transaction(TRANSACTION_SECONDS)
+            self._finish(self._producer, wanted)
         except KafkaException as failure:
             error = as_delivery_error(failure, f"in a transaction that writes to {_topics_of(outputs)}")
             self._singly = isinstance(error, TooLarge)
             raise error from failure
         self._singly = False
         self._source.committed(offsets)
+
+    def _finish(self, producer: Producer, wanted: list[TopicPartition]) -> None:
+        """Both calls may ignore their timeout when a broker dies under them, and then never return.
+
+        They run beside, so that such a producer can be given up: what it might still do, its successor, which has
+        the same transactional id, fences off.
+        """
+        group = self._source.group_metadata()
+        ends: list[KafkaException | None] = []
+
+        def work() -> None:
+            try:
+                producer.send_offsets_to_transaction(wanted, group, FINISH_SECONDS)
+                producer.commit_transaction(FINISH_SECONDS)
+            except KafkaException as failure:
+                ends.append(failure)
+            else:
+                ends.append(None)
+
+        thread = Thread(target=work, name="transaction", daemon=True)
+        thread.start()
+        thread.join(FINISH_SECONDS)
+        if not ends:
+            self._producer = None
+            raise DeliveryError(f"a transaction did not end within {FINISH_SECONDS:g} s")
+        if ends[0] is not None:
+            raise ends[0]
 
     def _flush(self, producer: Producer, failures: list[KafkaError]) -> None:
         """Raises KafkaException unless all was acknowledged, and over connections that held.
