@@ -6,20 +6,28 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import structlog
 
+from service import tuning_file
+from service.avro import AvroReader, connect
+from service.canary import Canary
 from service.detect import Detector
 from service.errors import Refused, SettingsError, Unreachable
+from service.finding import JSON, Format
 from service.kafka import KafkaSource
 from service.kafka_clients import Reachability
 from service.kafka_sink import AtLeastOnceSink, ExactlyOnceSink
 from service.metrics import Metrics
+from service.ocsf_finding import OCSF
 from service.pipeline import Pipeline, Topics
 from service.probes import Probes
-from service.rules import RULES
+from service.rules import RULES, STAGED
 from service.settings import Settings
+from service.tuning import UNTUNED, Tuning
 from service.watchdog import LIMIT_SECONDS, Watchdog
 
 EXIT_OK: Final = 0
@@ -35,9 +43,10 @@ _log: Final = structlog.get_logger("app")
 class Service:
     """The parts, wired. `run` blocks until `stop` is set or the brokers refuse us."""
 
-    def __init__(self, settings: Settings, stop: threading.Event | None = None) -> None:
+    def __init__(self, settings: Settings, stop: threading.Event | None = None, tuning: Tuning = UNTUNED) -> None:
         self.stop = stop or threading.Event()
-        self.metrics = Metrics(RULES)
+        detector = Detector((*RULES, *STAGED), tuning)
+        self.metrics = Metrics(detector.rules, settings.accounts.expected)
         self._settings = settings
         self._source = KafkaSource(
             settings.kafka,
@@ -45,21 +54,26 @@ class Service:
             batch_messages=settings.limits.batch_messages,
             observer=self.metrics,
         )
-        outputs = (settings.topics.findings, settings.topics.dead_letters)
+        outputs = settings.topics.written
         self._sink = (
             AtLeastOnceSink(settings.kafka, self._source, outputs, self.stop)
             if settings.delivery.mode == "at-least-once"
             else ExactlyOnceSink(settings.kafka, self._source, outputs, self.stop, self.metrics.replacements.inc)
         )
+        self._registry = connect(settings.registry)
+        key = settings.canary.key
         self._pipeline = Pipeline(
             source=self._source,
             sink=self._sink,
-            detector=Detector(RULES),
-            topics=Topics(*outputs),
+            detector=detector,
+            topics=Topics(settings.topics.findings, settings.topics.dead_letters, settings.topics.staged),
             observer=self.metrics,
+            unwrap=AvroReader(self._registry, settings.registry).unwrap,
             limit=settings.limits.decompressed_bytes,
+            expected_accounts=settings.accounts.expected,
+            canary=Canary(key.get_secret_value() if key else None, settings.topics.events),
         )
-        self._connected = False
+        self._awaited: str | None = "the brokers"
         self._watchdog = Watchdog(lambda: self._pipeline.moved_at, Reachability(settings.kafka))
         self.probes = Probes(
             settings.http.host,
@@ -87,17 +101,32 @@ class Service:
         while not self.stop.is_set():
             self._pipeline.moved_at = time.monotonic()
             try:
+                self._awaited = "the brokers"
                 self._source.check()
                 self._sink.check()
+                self._awaited = "the schema registry"
+                self._pipeline.format = self._format()
             except Unreachable as problem:
-                if type(problem) not in told:
-                    _log.warning("waiting for the brokers", problem=str(problem))
-                told.add(type(problem))
+                if (self._awaited, type(problem)) not in told:
+                    _log.warning(f"waiting for {self._awaited}", problem=str(problem))
+                told.add((self._awaited, type(problem)))
                 self.stop.wait(1)
             else:
                 _log.info("connected", topic=self._settings.topics.events, mode=self._settings.delivery.mode)
-                self._connected = True
+                self._awaited = None
                 return
+
+    def _format(self) -> Format:
+        """Raises Unreachable or Refused by the registry."""
+        match self._settings.findings.format:
+            case "ocsf":
+                return OCSF
+            case "avro" if self._registry is not None:
+                from service.avro_findings import avro_findings  # noqa: PLC0415  fastavro, for those who write Avro
+
+                return avro_findings(self._registry, self._settings.topics.findings)
+            case _:
+                return JSON
 
     def watch(self) -> None:
         """Blocks until the service is told to stop; ends the process if it hangs."""
@@ -112,25 +141,28 @@ class Service:
         return f"the pipeline hangs since {still:.0f} s" if still >= LIMIT_SECONDS else None
 
     def ready(self) -> str | None:
-        if not self._connected:
-            return "waiting for the brokers"
+        if self._awaited:
+            return f"waiting for {self._awaited}"
         if not self._source.joined:
             return "joining the consumer group"
-        return None if self._pipeline.usable else "recovering from a delivery that failed"
+        return self._pipeline.trouble
 
     def _metrics_text(self) -> bytes:
         self.metrics.lags(self._source.lags())
+        self.metrics.ready.set(self.ready() is None)
         return self.metrics.text()
 
 
 def run(settings: Settings) -> int:
     """Run the service until SIGTERM or SIGINT. Returns the exit code. Raises SettingsError."""
-    _refuse_what_is_not_built(settings)
+    if settings.detect.screen:  # an operator must not believe in a speed that is not there
+        raise SettingsError(["detect.screen: not available in this version, every message is decoded"])
+    tuning = read_tuning(settings.tuning)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        service = Service(settings, stop)
+        service = Service(settings, stop, tuning)
     except OSError as error:
         address = f"{settings.http.host}:{settings.http.port}"
         raise SettingsError([f"http.host, http.port: cannot serve on {address}: {error.strerror}"]) from error
@@ -160,15 +192,20 @@ def run(settings: Settings) -> int:
     return code
 
 
-def _refuse_what_is_not_built(settings: Settings) -> None:
-    """An operator must not believe in a suppression, or a speed, that is not there."""
-    problems = []
-    if settings.tuning is not None:
-        problems.append(f"tuning: not available in this version, so {settings.tuning} would have no effect")
-    if settings.detect.screen:
-        problems.append("detect.screen: not available in this version, every message is decoded")
-    if problems:
-        raise SettingsError(problems)
+def read_tuning(path: Path | None) -> Tuning:
+    """Raises SettingsError. A suppression that has expired is no reason not to start, at night least of all."""
+    if path is None:
+        return UNTUNED
+    tuning = tuning_file.read(path)
+    for suppression in tuning.suppressions:
+        if suppression.expired(datetime.now(UTC).date()):
+            _log.warning(
+                "a suppression has expired and suppresses nothing",
+                name=suppression.name,
+                owner=suppression.owner,
+                expired=suppression.expires.isoformat(),
+            )
+    return tuning
 
 
 def _guarded(work: Callable[[], None]) -> int:

@@ -4,7 +4,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
@@ -16,6 +18,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # documented 
     TopicDescription,
 )
 
+from service import tuning_file
+from service.avro import connect
+from service.avro_findings import avro_findings
 from service.errors import Refused, Unreachable, Untrusted, WorldError
 from service.finding import MAX_FINDING_BYTES
 from service.kafka_clients import (
@@ -56,14 +61,28 @@ def preflight(settings: Settings, again: Callable[[], bool]) -> Iterator[Result]
     Brokers that do not answer are asked again for as long as `again` says so; it may block between two tries.
     """
     yield Result("ok", "configuration", f"read from {settings.config or 'environment and flags'}")
-    yield Result("ok", "tuning", str(settings.tuning or "no file"))
-    yield Result("ok", "registry", "not used")
+    yield from _tuning(settings.tuning)
+    yield _registry(settings)
     yield from (brokers := list(_brokers(settings.kafka, again)))
     if any(result.level == "ok" for result in brokers):
         try:
             yield from _cluster(settings)
         except KafkaException as failure:
             yield Result("FAIL", "cluster", in_words(failure.args[0]))
+
+
+def _tuning(path: Path | None) -> Iterator[Result]:
+    if path is None:
+        yield Result("ok", "tuning", "no file")
+        return
+    tuning = tuning_file.read(path)
+    yield Result(
+        "ok", "tuning", f"{path}: {len(tuning.rules)} rules tuned, {len(tuning.suppressions)} suppressions"
+    )
+    for suppression in tuning.suppressions:
+        if suppression.expired(datetime.now(UTC).date()):
+            said = f"expired on {suppression.expires}, suppresses nothing"
+            yield Result("warn", f"suppression {suppression.name}", said)
 
 
 def _cluster(settings: Settings) -> Iterator[Result]:
@@ -74,6 +93,7 @@ def _cluster(settings: Settings) -> Iterator[Result]:
         (topics.events, AclOperation.READ),
         (topics.findings, AclOperation.WRITE),
         (topics.dead_letters, AclOperation.WRITE),
+        *([(topics.staged, AclOperation.WRITE)] if topics.staged else []),
     ):
         found = _described(admin, topic)
         if isinstance(found, Result):
@@ -95,6 +115,21 @@ def _cluster(settings: Settings) -> Iterator[Result]:
     yield _group(settings.kafka, topics.events, admin)
     yield _group_protocol(settings.kafka, topics.events)
     yield _transactions(settings)
+
+
+def _registry(settings: Settings) -> Result:
+    """Asks for a schema, any; and, where findings are Avro and ours is to be there already, for that."""
+    thing = f"registry {settings.registry.url}"
+    registry = connect(settings.registry)
+    if registry is None:
+        return Result("ok", "registry", "not used")
+    try:
+        registry.by_id(1)
+        if settings.findings.format == "avro" and not settings.registry.auto_register:
+            avro_findings(registry, settings.topics.findings)
+    except WorldError as problem:
+        return Result("FAIL", thing, str(problem))
+    return Result("ok", thing, "answers")
 
 
 # --- brokers -----------------------------------------------------------------------------------

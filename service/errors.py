@@ -7,6 +7,7 @@ TokentrailError
 └── WorldError           the world is bad: nothing is committed
     ├── DeliveryError    findings, dead letters or offsets were not acknowledged: rewind, try again
     │   └── TooLarge     because one was larger than its topic takes: try again with less in it
+    ├── SchemaUnavailable  the schema registry does not answer: what waits for it is read again later
     ├── Unreachable      no broker answers: keep trying, stay not ready
     │   └── Untrusted    because a certificate is not accepted, theirs or ours
     └── Refused          login refused, access denied, topic missing: one line, exit code 3
@@ -48,6 +49,10 @@ class DeliveryError(WorldError):
 
 
 class TooLarge(DeliveryError):
+    pass
+
+
+class SchemaUnavailable(WorldError):
     pass
 
 

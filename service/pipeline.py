@@ -16,12 +16,16 @@ from typing import Any, Final, Protocol
 import msgspec
 import structlog
 
+from service.accounts import Accounts
+from service.canary import Canary, Mark, mark_of
 from service.dead_letter import Limit, dead_letter
 from service.detect import Detector
-from service.envelopes import DEFAULT_LIMIT, Ignored, Record, Rejected, load, unwrap
-from service.errors import DecodeError, DeliveryError, TooLarge
-from service.finding import Finding, Origin, rfc3339, to_json
+from service.envelopes import DEFAULT_LIMIT, Ignored, Part, Record, Rejected, load, unwrap
+from service.errors import DecodeError, DeliveryError, SchemaUnavailable, TooLarge
+from service.finding import JSON, Finding, Format, Origin, rfc3339
 
+# As `service.envelopes.unwrap`, but may raise SchemaUnavailable or Refused.
+Unwrap = Callable[[bytes, int], Sequence[Part]]
 Place = tuple[str, int]  # topic, partition
 Offsets = Mapping[Place, int]
 
@@ -101,8 +105,11 @@ class Batch:
         default_factory=Counter
     )  # by rule and verdict; no_match is left out
     near_misses: int = 0
+    accounts: Accounts = field(default_factory=Accounts)
     findings: list[Finding] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)  # by reason
+    canaries: Counter[str] = field(default_factory=Counter)  # by what became of the mark
+    marks: set[Mark] = field(default_factory=set)  # those that were accepted
     outputs: list[Outgoing] = field(default_factory=list)
     offsets: dict[Place, int] = field(default_factory=dict)
     unreadable: dict[Place, list[bool]] = field(default_factory=lambda: defaultdict(list))  # a bool a message
@@ -120,6 +127,7 @@ class Observer(Protocol):
 class Topics:
     findings: str
     dead_letters: str
+    staged: str | None = None  # where findings of rules on trial go; None: nowhere
 
 
 class Pipeline:
@@ -134,7 +142,10 @@ class Pipeline:
         topics: Topics,
         observer: Observer,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        unwrap: Unwrap = unwrap,
         limit: int = DEFAULT_LIMIT,
+        expected_accounts: Collection[str] = (),
+        canary: Canary | None = None,
     ) -> None:
         self._source = source
         self._sink = sink
@@ -142,15 +153,23 @@ class Pipeline:
         self._topics = topics
         self._observer = observer
         self._clock = clock
+        self._unwrap = unwrap
+        self.format = JSON  # of findings
         self._limit = limit
+        self._expected_accounts = expected_accounts
+        self._canary = canary or Canary(None, "")
         self._broken = False
+        self._waiting = False  # for the schema registry
         self._room = MAX_MESSAGE_BYTES
         self._dead_letter_limits: dict[Place, Limit] = defaultdict(Limit)
         self.moved_at = time.monotonic()  # of the last step, for the liveness probe
 
     @property
-    def usable(self) -> bool:
-        return not self._broken
+    def trouble(self) -> str | None:
+        """Why nothing is committed at the moment; None when all is well."""
+        if self._broken:
+            return "recovering from a delivery that failed"
+        return "waiting for the schema registry" if self._waiting else None
 
     def run(self, stop: Flag) -> None:
         while not stop.is_set():
@@ -165,7 +184,12 @@ class Pipeline:
         self.moved_at = time.monotonic()
         if not messages:
             return 0
-        batch = self._process(messages)
+        try:
+            batch = self._process(messages)
+        except SchemaUnavailable as problem:
+            self._wait(problem)
+            return 0
+        self._waiting = False
         if self._too_much_unreadable(batch):
             return 0
         try:
@@ -179,6 +203,7 @@ class Pipeline:
             _log.warning("batch given up, will be read again", messages=batch.messages, problem=str(error))
             return 0
         self._room = MAX_MESSAGE_BYTES
+        self._canary.remember(batch.marks)
         self._observer.committed(batch, time.monotonic() - batch.polled_at)
         return batch.messages
 
@@ -201,11 +226,22 @@ class Pipeline:
             )
         self._source.pause(places)
         self._observer.gave_up(places)
+        self._rewind()
+        return True
+
+    def _wait(self, problem: SchemaUnavailable) -> None:
+        """Keep the membership and read the batch again: what cannot be read yet must not be lost."""
+        if not self._waiting:
+            _log.warning("waiting for the schema registry", problem=str(problem))
+        self._waiting = True
+        self._source.idle()
+        self._rewind()
+
+    def _rewind(self) -> None:
         try:
             self._source.rewind()
         except DeliveryError:
             self._broken = True
-        return True
 
     def _recover(self) -> int:
         try:
@@ -219,7 +255,7 @@ class Pipeline:
         return 0
 
     def _process(self, messages: Sequence[Message]) -> Batch:
-        batch = Batch(polled_at=time.monotonic())
+        batch = Batch(polled_at=time.monotonic(), accounts=Accounts(self._expected_accounts))
         for message in messages:
             batch.messages += 1
             place = (message.topic() or "", message.partition() or 0)
@@ -235,12 +271,14 @@ class Pipeline:
 
     def _parts(self, batch: Batch, message: Message, value: bytes) -> bool:
         """Take a message's parts. Returns whether none of them could be read."""
-        parts = unwrap(value, self._limit)
+        parts = self._unwrap(value, self._limit)
         unreadable = len(parts) > 0
         for part in parts:
             if isinstance(part, Record):
                 unreadable = False
                 batch.records[part.envelope] += 1
+                if batch.accounts.missing:
+                    batch.accounts.look(part)
                 if self._detector.watches(part.source, part.name):
                     self._detect(batch, message, part, whole=len(parts) == 1)
                 elif self._detector.is_near_miss(part.source, part.name):
@@ -255,21 +293,41 @@ class Pipeline:
     def _detect(self, batch: Batch, message: Message, record: Record, *, whole: bool) -> None:
         now = self._clock()
         try:
-            detection = self._detector.detect_record(
-                load(record), envelope=record.envelope, origin=_origin(message), detected_at=now
-            )
+            loaded = load(record)
         except DecodeError as error:
             batch.records[record.envelope] -= 1
             self._reject(batch, message, Rejected(record.data, error.reason, str(error)), whole=whole)
             return
+        detection = self._detector.detect_record(
+            loaded, envelope=record.envelope, origin=_origin(message), detected_at=now
+        )
+        canary = self._is_canary(batch, message, loaded, now)
         for rule_id, verdict in detection.verdicts.items():
             if verdict != "no_match":
                 batch.verdicts[rule_id, verdict] += 1
         for rule_id, problem in detection.errors:
             _log.error("a rule failed", rule=rule_id, exception=type(problem).__name__, **_place(message))
-        for finding in detection.findings:
+        for found in detection.findings:
+            finding = msgspec.structs.replace(found, canary=True) if canary else found
             batch.findings.append(finding)
-            batch.outputs.append(_outgoing(self._topics.findings, finding, now, self._room))
+            topic = self._topics.staged if finding.stage else self._topics.findings
+            if topic is not None:
+                batch.outputs.append(_outgoing(topic, finding, self.format, now, self._room))
+
+    def _is_canary(self, batch: Batch, message: Message, record: Mapping[str, Any], now: datetime) -> bool:
+        """Whether the message has a mark that is to be believed; once in a batch, too."""
+        mark = mark_of(message.headers())
+        if mark is None:
+            return False
+        result = self._canary.verify(mark, message.value() or b"", record, now)
+        if result == "accepted" and mark in batch.marks:
+            result = "replayed"
+        batch.canaries[result] += 1
+        if result != "accepted":
+            _log.warning("a canary's mark is not believed", result=result, **_place(message))
+            return False
+        batch.marks.add(mark)
+        return True
 
     def _reject(self, batch: Batch, message: Message, part: Rejected, *, whole: bool) -> None:
         """A message that is bad as a whole goes untouched; of one that is bad in parts, these parts go."""
@@ -304,7 +362,7 @@ def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def _outgoing(topic: str, finding: Finding, now: datetime, room: int) -> Outgoing:
+def _outgoing(topic: str, finding: Finding, written: Format, now: datetime, room: int) -> Outgoing:
     """CloudEvents in Kafka's binary mode: https://github.com/cloudevents/spec, kafka-protocol-binding."""
     headers = {
         "ce_specversion": "1.0",
@@ -313,11 +371,11 @@ def _outgoing(topic: str, finding: Finding, now: datetime, room: int) -> Outgoin
         "ce_source": "tokentrail",
         "ce_time": finding.detected_at,
         "ce_subject": finding.key,
-        "content-type": "application/json",
+        "content-type": written.content_type,
         "severity": finding.severity,
         "rule_id": finding.rule_id,
+        "canary": "true" if finding.canary else None,
     }
     encoded = [(name, value.encode()) for name, value in headers.items() if value is not None]
-    return Outgoing(
-        topic, finding.key.encode(), to_json(finding, room - _HEADER_ROOM), encoded, _milliseconds(now)
-    )
+    value = written.encode(finding, room - _HEADER_ROOM)
+    return Outgoing(topic, finding.key.encode(), value, encoded, _milliseconds(now))

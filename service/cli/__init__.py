@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import signal
 import sys
 from typing import Final
 
@@ -60,6 +61,8 @@ def tokentrail(ctx: click.Context) -> None:
 def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # events may hold what its encoding lacks
+    # A container's first process ignores a signal that it does not handle. `run` puts its own in place.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         code = tokentrail.main(prog_name="tokentrail", standalone_mode=False)
     except click.UsageError as error:

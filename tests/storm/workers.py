@@ -78,7 +78,7 @@ class Worker:
         """
         code, seconds = self.process.returncode, self.exit_seconds or 0.0
         by_deadline = code == 1 and "did not end in time" in self.last_words()
-        unborn = code == -signal.SIGTERM and not self.last_words()
+        unborn = code in (-signal.SIGTERM, 128 + signal.SIGTERM) and not self.last_words()
         if self.told_by is None:
             return f"{self.name} ended by itself with {code}: {self.last_words()}"
         if self.told_by == signal.SIGTERM and (

@@ -1,21 +1,44 @@
-"""What the composition root refuses before it makes anything."""
+"""What the composition root refuses, or warns of, before it makes anything."""
 
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from service.app import run
+from service.app import read_tuning, run
 from service.errors import SettingsError
 from service.settings import DetectSettings, Settings
+
+EXPIRED = """\
+[[suppressions]]
+name = "portal"
+rules = ["*"]
+principal_arn = "arn:aws:iam::111122223333:user/portal"
+owner = "identity team"
+reason = "the portal mints sessions"
+expires = 2020-01-31
+"""
 
 
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        (Settings(tuning=Path("tuning.toml")), "tuning: not available"),
+        (Settings(tuning=Path("none/tuning.toml")), "tuning: none/tuning.toml: no such file"),
         (Settings(detect=DetectSettings(screen=True)), "detect.screen: not available"),
     ],
 )
 def test_a_setting_that_would_have_no_effect_is_refused(settings: Settings, named: str) -> None:
     with pytest.raises(SettingsError, match=named):
         run(settings)
+
+
+def test_an_expired_suppression_is_warned_about_and_never_stops_a_start(tmp_path: Path) -> None:
+    file = tmp_path / "tuning.toml"
+    file.write_text(EXPIRED, encoding="utf-8")
+    with capture_logs() as logs:
+        assert len(read_tuning(file).suppressions) == 1
+    ((level, event, name, owner),) = [
+        (entry["log_level"], entry["event"], entry["name"], entry["owner"]) for entry in logs
+    ]
+    assert (level, name, owner) == ("warning", "portal", "identity team")
+    assert "expired" in event

@@ -16,12 +16,12 @@ from structlog.testing import capture_logs
 
 from service.dead_letter import CUT_HEADER, MAX_IN_A_ROW
 from service.detect import Detector
-from service.envelopes import DEFAULT_LIMIT
-from service.errors import Refused
+from service.envelopes import DEFAULT_LIMIT, Part, unwrap
+from service.errors import Refused, SchemaUnavailable
 from service.event import Event
-from service.finding import SEVERITIES
+from service.finding import SEVERITIES, Finding, Format
 from service.metrics import Metrics
-from service.pipeline import MIN_MESSAGE_BYTES, Message, Pipeline, Topics
+from service.pipeline import MAX_MESSAGE_BYTES, MIN_MESSAGE_BYTES, Message, Pipeline, Topics, Unwrap
 from service.rules import RULES
 from service.rules.rule import Answer, Rule
 from tests.broker import poll_until
@@ -37,19 +37,26 @@ class World:
     """A pipeline between topics in memory; `events` has two partitions."""
 
     def __init__(
-        self, rules: Sequence[Rule] = RULES, batch_messages: int = 5_000, limit: int = DEFAULT_LIMIT
+        self,
+        rules: Sequence[Rule] = RULES,
+        batch_messages: int = 5_000,
+        limit: int = DEFAULT_LIMIT,
+        unwrap: Unwrap = unwrap,
+        staged: str | None = None,
     ) -> None:
         self.events = MemoryTopic("events", partitions=2)
         self.findings = MemoryTopic("findings")
         self.dead_letters = MemoryTopic("dead-letters")
+        self.staged = MemoryTopic("staged")
         self.metrics = Metrics(rules)
         self.pipeline = Pipeline(
             source=MemorySource(self.events, batch_messages),
-            sink=MemorySink(self.events, [self.findings, self.dead_letters]),
+            sink=MemorySink(self.events, [self.findings, self.dead_letters, self.staged]),
             detector=Detector(rules),
-            topics=Topics("findings", "dead-letters"),
+            topics=Topics("findings", "dead-letters", staged),
             observer=self.metrics,
             clock=lambda: NOW,
+            unwrap=unwrap,
             limit=limit,
         )
 
@@ -109,7 +116,7 @@ def test_a_failed_delivery_commits_counts_and_loses_nothing(world: World) -> Non
     with capture_logs() as logs:
         assert world.pipeline.run_once() == 0
     assert [entry["log_level"] for entry in logs] == ["warning"]
-    assert not world.pipeline.usable
+    assert world.pipeline.trouble
     assert world.events.committed == {}
     assert world.found() == []
     assert [world.count(name) for name in ("messages_total", "message_bytes_total", "batch_seconds_count")] == [
@@ -121,10 +128,10 @@ def test_a_failed_delivery_commits_counts_and_loses_nothing(world: World) -> Non
     assert world.count("commits_total", result="failure") == 1
 
     assert world.pipeline.run_once() == 0
-    assert not world.pipeline.usable
+    assert world.pipeline.trouble
     world.findings.reachable = True
     assert world.pipeline.run_once() == 0
-    assert world.pipeline.usable
+    assert world.pipeline.trouble is None
     assert world.pipeline.run_once() == 2
     assert world.events.committed == {0: 2}
     assert len(world.found()) == len(world.dead_letters.messages) == 1
@@ -138,7 +145,7 @@ def test_a_source_that_cannot_rewind_keeps_the_pipeline_from_reading_on(world: W
     world.findings.reachable, world.events.reachable = True, False
     for _ in range(3):
         assert world.pipeline.run_once() == 0
-        assert not world.pipeline.usable
+        assert world.pipeline.trouble
     world.events.reachable = True
     assert [world.pipeline.run_once(), world.pipeline.run_once()] == [0, 1]
     assert len(world.found()) == 1
@@ -161,6 +168,60 @@ def test_whatever_fails_when_each_event_is_found_once(
     while world.pipeline.run_once() > 0:
         pass
     assert sorted(finding["event_id"] for finding in world.found()) == sorted(f"event-{n}" for n in range(sent))
+
+
+def test_what_waits_for_the_schema_registry_is_read_again_and_counted_once() -> None:
+    """One line however long it lasts; what stood before the message that needs it is not published early."""
+    answers = iter([SchemaUnavailable("no answer")] * 3)
+
+    def needs_a_schema(value: bytes, limit: int) -> Sequence[Part]:
+        if value.startswith(b"\0") and (problem := next(answers, None)) is not None:
+            raise problem
+        return unwrap(value.lstrip(b"\0"), limit)
+
+    world = World(unwrap=needs_a_schema)
+    world.events.append(event(0))
+    world.events.append(b"\0" + event(1))
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert world.pipeline.run_once() == 0
+            assert world.pipeline.trouble == "waiting for the schema registry"
+            assert world.found() == []
+    assert [(entry["log_level"], entry["problem"]) for entry in logs] == [("warning", "no answer")]
+    assert world.pipeline.run_once() == 2
+    assert world.pipeline.trouble is None
+    assert [finding["event_id"] for finding in world.found()] == ["event-0", "event-1"]
+    assert world.count("messages_total") == 2
+
+
+def test_findings_are_written_in_the_format_that_is_asked_for() -> None:
+    def encode(finding: Finding, max_bytes: int) -> bytes:
+        assert 0 < max_bytes < MAX_MESSAGE_BYTES
+        return finding.rule_id.encode()
+
+    world = World()
+    world.pipeline.format = Format("text/plain", encode)
+    world.events.append(event(0))
+    world.pipeline.run_once()
+    message = only(world.findings.messages)
+    assert message.value() == ISSUED.encode()
+    assert dict(message.headers() or [])["content-type"] == b"text/plain"
+
+
+@pytest.mark.parametrize("topic", ["staged", None])
+def test_findings_of_rules_on_trial_go_to_their_own_topic_or_nowhere(topic: str | None) -> None:
+    """They are counted apart either way, and page nobody."""
+    on_trial = dataclasses.replace(RULES[0], stage="staged")
+    world = World([on_trial], staged=topic)
+    world.events.append(event(0))
+    assert world.pipeline.run_once() == 1
+    assert world.found() == []
+    assert [json.loads(m.value() or b"")["stage"] for m in world.staged.messages] == ["staged"] * (
+        topic is not None
+    )
+    labels = {"rule": ISSUED, "severity": "low", "outcome": "success"}
+    assert world.count("findings_total", **labels) == 0
+    assert world.count("staged_findings_total", **labels) == 1
 
 
 def test_what_the_brokers_refuse_for_good_is_not_retried(world: World) -> None:
