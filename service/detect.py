@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
 
@@ -13,9 +13,11 @@ import msgspec
 from service import finding as findings
 from service.event import Event, Unread
 from service.finding import RISK_SCORES, SEVERITIES, Finding, NotEvaluable, Origin, Reason, Tag, rfc3339
-from service.rules import response
+from service.rules import containment, pivots
 from service.rules.rule import Clause, Evaluation, Held, Rule, Verdict, evaluate
 from service.rules.severity import severity
+from service.rules.tuned import STAGED, tuned
+from service.tuning import UNTUNED, Tuning
 
 _NOWHERE: Final = Origin()
 _MAX_ARNS: Final = 20  # the API takes 10
@@ -37,14 +39,15 @@ class Detection:
 class _Place:
     envelope: str | None
     origin: Origin
-    detected_at: str | None
+    detected_at: datetime | None
 
 
 class Detector:
     """Applies rules to events. Holds no state but what it was made with, so it is safe to share."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self.rules = tuple(rules)
+    def __init__(self, rules: Sequence[Rule], tuning: Tuning = UNTUNED) -> None:
+        self.rules = rules = tuned(rules, tuning)
+        self._tuning = tuning
         watched = {name for rule in rules for name in rule.watches}
         self._watchers: dict[tuple[str | None, str | None], tuple[Rule, ...]] = {
             name: tuple(rule for rule in rules if name in rule.watches) for name in watched
@@ -79,7 +82,7 @@ class Detector:
         watchers = self._watchers.get((source, name))
         if watchers is None:
             return self._near_miss if self.is_near_miss(source, name) else self.quiet
-        return self._apply(watchers, Event(record), _Place(envelope, origin, rfc3339(detected_at)))
+        return self._apply(watchers, Event(record), _Place(envelope, origin, detected_at))
 
     def explain(self, record: Mapping[str, object], envelope: str) -> dict[str, Any]:
         """What every rule and clause says of the record, as plain data without secrets."""
@@ -101,7 +104,7 @@ class Detector:
                     "severity": found[rule.id].severity if rule.id in found else None,
                     "title": found[rule.id].title if rule.id in found else None,
                     "clauses": _explain_clauses(rule, event, watched=names in rule.watches),
-                    "runbook": found[rule.id].runbook if rule.id in found else [],
+                    **_explain_response(found.get(rule.id)),
                 }
                 for rule in self.rules
             ],
@@ -126,7 +129,14 @@ class Detector:
         matches = [evaluation for evaluation in evaluations if evaluation.verdict == "match"]
         unread = [item for evaluation in evaluations for item in evaluation.not_evaluable]
         built = [isolated(match.rule, partial(_finding, match, event, place, unread)) for match in matches]
-        found = [finding for finding in built if finding is not None]
+        found = []
+        today = place.detected_at.date() if place.detected_at else date.min  # without a time, nothing has expired
+        for finding in filter(None, built):
+            suppressed_by = self._tuning.suppression(finding, today)
+            if suppressed_by is not None:
+                verdicts[finding.rule_id] = "suppressed"
+            if suppressed_by is None or self._tuning.publish_suppressed:
+                found.append(msgspec.structs.replace(finding, suppressed_by=suppressed_by))
         return Detection(verdicts, [_related(finding, found) for finding in found], errors=errors)
 
 
@@ -138,7 +148,8 @@ def _related(finding: Finding, found: Sequence[Finding]) -> Finding:
 def _finding(match: Evaluation, event: Event, place: _Place, unread: Sequence[NotEvaluable]) -> Finding:
     rule = match.rule
     clauses = [clause.name for clause, _ in match.held]
-    level = severity(rule.id, event, clauses)
+    live = [name for name in clauses if name not in rule.staged_clauses]
+    level = rule.severity or severity(rule.id, event, live or clauses)
     requested = event.seconds_requested
     arns = event.policy_arns.arns
     tags = event.session_tags
@@ -162,17 +173,19 @@ def _finding(match: Evaluation, event: Event, place: _Place, unread: Sequence[No
         error_code=event.text("errorCode"),
         mitre=list(rule.techniques),
         runbook=rule.runbook(event),
+        actions=containment.actions(event),
+        pivots=pivots.pivots(event),
         false_positives=list(rule.false_positives),
         references=list(rule.references),
         event_time=rfc3339(event.time),
-        detected_at=place.detected_at,
+        detected_at=rfc3339(place.detected_at),
         principal_arn=event.principal_arn,
         principal_type=event.principal_type,
         principal_name=event.principal_name,
         principal_id=event.text("userIdentity", "principalId"),
         principal_access_key_id=event.text("userIdentity", "accessKeyId"),
         session_issuer_arn=event.session_issuer_arn,
-        containment_arn=response.containment_arn(event),
+        containment_arn=containment.containment_arn(event),
         root_caller=event.is_root,
         federated_user_name=event.federated_user_name,
         federated_user_arn=event.federated_user_arn,
@@ -198,6 +211,7 @@ def _finding(match: Evaluation, event: Event, place: _Place, unread: Sequence[No
         event_source=event.text("eventSource"),
         origin=place.origin,
         envelope=place.envelope,
+        stage=rule.stage if live else STAGED,
         event=findings.bounded_record(event.record),
     )
 
@@ -211,6 +225,13 @@ def _shown(event: Event, value: object) -> str | None:
     if value is None or value == "":
         return None
     return event.shown(value if isinstance(value, str) else json.dumps(value, default=str))
+
+
+def _explain_response(finding: Finding | None) -> dict[str, Any]:
+    """What to do about a match; nothing to do without one."""
+    if finding is None:
+        return {"runbook": [], "actions": [], "pivots": []}
+    return {name: msgspec.to_builtins(getattr(finding, name)) for name in ("runbook", "actions", "pivots")}
 
 
 def _explain_clauses(rule: Rule, event: Event, *, watched: bool) -> list[dict[str, str | None]]:

@@ -8,7 +8,7 @@ import json
 import types
 import typing
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -16,7 +16,7 @@ import msgspec
 
 from service.event import bounded
 
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "1.1"
 MITRE_VERSION: Final = "17.1"  # https://attack.mitre.org/resources/versions/
 
 # RFC 4122, version 5, below a name space of our own: the same event gives the same ids for ever.
@@ -140,6 +140,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     user_agent: str | None
     region: str | None
     account_id: str | None
+    account_alias: Annotated[str | None, _doc("the operator's name of the account")] = None
+    account_owner: Annotated[str | None, _doc("whom to ask about the account")] = None
+    known_broker: Annotated[str | None, _doc("the broker that the principal is known for")] = None
     event_id: str | None
     request_id: str | None
     event_name: str | None
@@ -204,12 +207,24 @@ def bounded_record(record: Mapping[str, object]) -> dict[str, Any]:
 # --- encodings ---------------------------------------------------------------------------------
 
 
+class Format(msgspec.Struct, frozen=True):
+    """How findings are written. `encode` takes a most of bytes: a finding of more goes without its event."""
+
+    content_type: str
+    encode: Callable[[Finding, int], bytes]
+
+
+def without_event(finding: Finding) -> Finding:
+    return msgspec.structs.replace(finding, event={"omitted": True})
+
+
 def to_json(finding: Finding, max_bytes: int = MAX_FINDING_BYTES) -> bytes:
     """UTF-8 JSON. A finding of more than `max_bytes` goes without its event."""
     encoded = msgspec.json.encode(finding)
-    if len(encoded) > max_bytes:
-        encoded = msgspec.json.encode(msgspec.structs.replace(finding, event={"omitted": True}))
-    return encoded
+    return encoded if len(encoded) <= max_bytes else msgspec.json.encode(without_event(finding))
+
+
+JSON: Final = Format("application/json", to_json)
 
 
 def json_schema() -> dict[str, Any]:

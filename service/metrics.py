@@ -4,19 +4,25 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Final
+from itertools import product
+from typing import Final, get_args
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
 
+from service.canary import Result
+from service.envelopes import REASONS
+from service.event import Outcome
+from service.finding import SEVERITIES
 from service.pipeline import Batch, Place
-from service.rules.rule import Rule
+from service.rules.rule import Rule, Verdict
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _AGES: Final = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600)
@@ -28,11 +34,16 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # the one untyped fu
 
 
 class Metrics:
-    """Updated once a batch, by the pipeline's thread; read by the probes' threads."""
+    """Updated once a batch, by the pipeline's thread; read by the probes' threads.
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    On Linux the registry has process_* too: CPU, memory, files, time of the start.
+    """
+
+    def __init__(self, rules: Sequence[Rule], expected_accounts: Collection[str] = ()) -> None:
         self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self._rule_ids = [rule.id for rule in rules]
+        self._newest = dict.fromkeys(expected_accounts, 0.0)
         self._lagging: set[Place] = set()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -50,12 +61,17 @@ class Metrics:
         self.ignored = counter("ignored_records_total", "Parts that hold nothing to detect.", "kind")
         self.verdicts = counter("rule_verdicts_total", "Answers of rules to records.", "rule", "verdict")
         self.findings = counter("findings_total", "Findings published.", "rule", "severity", "outcome")
+        self.staged_findings = counter(
+            "staged_findings_total", "Findings of rules on trial.", "rule", "severity", "outcome"
+        )
+        self.canaries = counter("canaries_total", "Marks of canaries, by whether they were believed.", "result")
         self.dead_letters = counter("dead_letters_total", "Dead letters published.", "reason")
         self.near_misses = counter("near_misses_total", "Watched event names in another letter case.")
         self.screened = counter("screened_messages_total", "Messages skipped by detect.screen, undecoded.")
         self.commits = counter("commits_total", "Commits of a batch's offsets.", "result")
         self.rebalances = counter("rebalances_total", "Partitions assigned, revoked or lost.", "kind")
         self.replacements = counter("producer_replacements_total", "Producers replaced after a failure.")
+        self.ready = gauge("ready", "Whether /readyz says 200: 1 or 0.")
         self.lag = gauge("consumer_lag", "Messages not committed yet.", "topic", "partition")
         self.assigned = gauge("assigned_partitions", "Partitions this process reads.")
         self.paused = gauge("paused_partitions", "Partitions paused because too much of them is unreadable.")
@@ -65,6 +81,15 @@ class Metrics:
             "detection_latency_seconds", "Seconds from the poll to the commit of a finding.", _SECONDS
         )
         self.age = histogram("event_age_seconds", "Seconds from the event to its finding's commit.", _AGES)
+        self.newest = gauge(
+            "account_newest_event_timestamp_seconds",
+            "Time of the newest event of each expected account, in seconds since 1970; 0 before the first.",
+            "account",
+        )
+        self.canary_success = gauge(
+            "canary_last_success_timestamp_seconds",
+            "Time of the last commit of a canary's finding, in seconds since 1970; 0 before the first.",
+        )
         build = gauge("build_info", "Always 1; the label has the version.", "version")
         build.labels(version("tokentrail")).set(1)
         self._start_at_zero()
@@ -72,10 +97,20 @@ class Metrics:
     def _start_at_zero(self) -> None:
         """Series that alerts look at exist from the start: rate() cannot see a first increment."""
         for rule_id in self._rule_ids:
-            for verdict in ("match", "no_match", "not_evaluable", "error"):
+            for verdict in get_args(Verdict):
                 self.verdicts.labels(rule_id, verdict)
+            for severity, outcome in product(SEVERITIES, get_args(Outcome)):
+                self.findings.labels(rule_id, severity, outcome)
+        for reason in REASONS:
+            self.dead_letters.labels(reason)
         for result in ("success", "failure"):
             self.commits.labels(result)
+        for kind in ("assigned", "revoked", "lost"):
+            self.rebalances.labels(kind)
+        for became in get_args(Result):
+            self.canaries.labels(became)
+        for account in self._newest:
+            self.newest.labels(account)
 
     def committed(self, batch: Batch, seconds: float) -> None:
         self.messages.inc(batch.messages)
@@ -84,15 +119,29 @@ class Metrics:
         self.batch_messages.observe(batch.messages)
         self.batch_seconds.observe(seconds)
         self.commits.labels("success").inc()
-        for envelope, count in batch.records.items():
-            self.records.labels(envelope).inc(count)
-        for kind, count in batch.ignored.items():
-            self.ignored.labels(kind).inc(count)
-        for reason, count in batch.rejected.items():
-            self.dead_letters.labels(reason).inc(count)
+        for metric, counts in (
+            (self.records, batch.records),
+            (self.ignored, batch.ignored),
+            (self.dead_letters, batch.rejected),
+            (self.canaries, batch.canaries),
+        ):
+            for label, count in counts.items():
+                metric.labels(label).inc(count)
         self._count_verdicts(batch)
         now = time.time()
+        for account, moment in batch.accounts.newest.items():
+            # A time in the future would hide the silence until then.
+            self._newest[account] = max(self._newest[account], min(moment, now))
+            self.newest.labels(account).set(self._newest[account])
         for finding in batch.findings:
+            if finding.stage is not None:
+                self.staged_findings.labels(finding.rule_id, finding.severity, finding.outcome).inc()
+                continue
+            if finding.canary:  # not among the findings, which alerts look at
+                self.canary_success.set(now)
+                continue
+            if finding.suppressed_by is not None:  # counted as a verdict
+                continue
             self.findings.labels(finding.rule_id, finding.severity, finding.outcome).inc()
             self.latency.observe(seconds)
             if finding.event_time is not None:

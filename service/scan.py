@@ -8,22 +8,31 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from itertools import chain
 from multiprocessing import active_children
 from pathlib import Path
 from signal import SIGINT, SIGTERM, signal
 from threading import Event
 from typing import IO, Final, cast
 
+import msgspec
 from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor, IsalError
 
+from service import published
+from service.compare import Change, Side, changes
+from service.compare_published import Beside, beside_published
+from service.context import NO_CONTEXT, Context
 from service.detect import Detector
-from service.envelopes import Ignored, Part, Record, load, unwrap
+from service.envelopes import DEFAULT_LIMIT, Ignored, Part, Record, load, unwrap
 from service.errors import DecodeError, WorldError
 from service.finding import Finding, Origin
-from service.rules import RULES
+from service.rules import RULES, STAGED
+from service.tuning import UNTUNED, Tuning
 
-SUFFIXES: Final = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".gz")
+SUFFIXES: Final = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".gz", ".avro")
 STANDARD_INPUT: Final = "-"
+_AVRO: Final = (b"Obj\x01", b"\xc3\x01")  # a container file, a single object
 BLOCK_BYTES: Final = 16 * 1024 * 1024
 _PIECE_BYTES: Final = 256 * 1024
 MAX_DOCUMENT_BYTES: Final = 2 * 1024**3
@@ -32,12 +41,36 @@ _told_to_end: Final = Event()  # set in a worker process only: nobody reads what
 _READ_ERRORS: Final[tuple[type[Exception], ...]] = (OSError, EOFError, cast("type[Exception]", IsalError))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What every file is asked. Plain data, since worker processes get it: rules do not travel.
+
+    With `newer`, the changes from `tuning` to it are reported in place of findings; with `published`, the two
+    published rules beside ours.
+    """
+
+    tuning: Tuning = UNTUNED
+    newer: Tuning | None = None
+    published: bool = False
+    staged: bool = False  # apply the rules on trial too
+    context: Context = NO_CONTEXT
+
+    @property
+    def compares(self) -> bool:
+        return self.newer is not None or self.published
+
+
+PLAIN: Final = Plan()
+
+
 @dataclass(slots=True)
 class FileReport:
     """What one file gave. `problem` says in a line what could not be read, None when all was."""
 
     file: str
     findings: list[Finding] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    beside: list[Beside] = field(default_factory=list)
     records: Counter[str] = field(default_factory=Counter)  # by envelope
     ignored: Counter[str] = field(default_factory=Counter)  # by kind
     rejected: Counter[str] = field(default_factory=Counter)  # by reason
@@ -71,16 +104,22 @@ def _below(folder: str, problems: list[str]) -> list[str]:
     return sorted(str(path) for path in named if path.is_file() or not path.exists())
 
 
-def scan(files: Sequence[str], processes: int | None = None) -> Iterator[FileReport]:
-    """A report for each file, in the order given, as they come. Large input uses all cores."""
+def scan(
+    files: Sequence[str], processes: int | None = None, schemas: Path | None = None, plan: Plan = PLAIN
+) -> Iterator[FileReport]:
+    """A report for each file, in the order given, as they come. Large input uses all cores.
+
+    `schemas` is a folder as the setting registry.schemas names one, for files that are an Avro single object.
+    """
+    one = partial(scan_file, schemas=schemas, plan=plan)
     processes = min(processes or os.cpu_count() or 1, len(files))
     size = sum(Path(file).stat().st_size for file in files if file != STANDARD_INPUT and Path(file).exists())
     if processes < 2 or size < _SERIAL_BYTES:
-        yield from map(scan_file, files)
+        yield from map(one, files)
         return
     with ProcessPoolExecutor(processes, initializer=_heed_signals) as pool:
         try:
-            yield from pool.map(scan_file, files, chunksize=max(1, min(16, len(files) // (4 * processes))))
+            yield from pool.map(one, files, chunksize=max(1, min(16, len(files) // (4 * processes))))
         except BrokenProcessPool as broken:
             raise WorldError(
                 "a process of the scan was ended from outside, perhaps for want of memory"
@@ -97,18 +136,17 @@ def _heed_signals() -> None:
         signal(number, lambda *_: _told_to_end.set())
 
 
-def scan_file(file: str) -> FileReport:
+def scan_file(file: str, schemas: Path | None = None, plan: Plan = PLAIN) -> FileReport:
     """Read one file. Never raises for what the file holds or does not."""
     report = FileReport(file)
-    detector = Detector(RULES)
+    applied = _Applied(plan)
     index = 0
     try:
-        for block in blocks(file, report):
-            for part in unwrap(block, MAX_DOCUMENT_BYTES):
-                if _told_to_end.is_set():
-                    return report
-                _take(report, detector, part, index)
-                index += 1
+        for part in _parts(file, report, schemas):
+            if _told_to_end.is_set():
+                return report
+            _take(report, applied, part, index)
+            index += 1
     except RecursionError:
         report.problem = "nested too deeply"
     if report.rejected and report.problem is None:
@@ -117,34 +155,81 @@ def scan_file(file: str) -> FileReport:
     return report
 
 
-def _take(report: FileReport, detector: Detector, part: Part, index: int) -> None:
+def _parts(file: str, report: FileReport, schemas: Path | None) -> Iterator[Part]:
+    pieces = _content(file, report)
+    first = next(pieces, b"")
+    pieces = chain((first,), pieces)
+    if first.startswith(_AVRO):
+        yield from _avro_parts(pieces, report, schemas)
+        return
+    for block in _blocks(pieces, report):
+        yield from unwrap(block, MAX_DOCUMENT_BYTES)
+
+
+def _avro_parts(pieces: Iterator[bytes], report: FileReport, schemas: Path | None) -> Iterator[Part]:
+    from service.avro import unwrap_file  # noqa: PLC0415  fastavro, for those who have such files
+
+    try:
+        yield from unwrap_file(pieces, DEFAULT_LIMIT, schemas)
+    except DecodeError as error:
+        report.problem = report.problem or str(error)
+
+
+class _Applied:
+    """A plan's detectors: one for each of its tunings."""
+
+    def __init__(self, plan: Plan) -> None:
+        rules = (*RULES, *STAGED) if plan.staged else RULES
+        self.plan = plan
+        self.tunings = [tuning for tuning in (plan.tuning, plan.newer) if tuning is not None]
+        if plan.compares:  # which has to see what a tuning suppresses
+            self.tunings = [msgspec.structs.replace(tuning, publish_suppressed=True) for tuning in self.tunings]
+        self.detectors = [Detector(rules, tuning) for tuning in self.tunings]
+
+    def watches(self, source: str | None, name: str | None) -> bool:
+        if self.plan.published and (source, name) == published.WATCHED:
+            return True
+        return any(detector.watches(source, name) for detector in self.detectors)
+
+    def is_near_miss(self, source: str | None, name: str | None) -> bool:
+        return any(detector.is_near_miss(source, name) for detector in self.detectors)
+
+
+def _take(report: FileReport, applied: _Applied, part: Part, index: int) -> None:
     if isinstance(part, Ignored):
         report.ignored[part.kind] += 1
     elif not isinstance(part, Record):
         report.rejected[part.reason] += 1
-    elif not detector.watches(part.source, part.name):
+    elif not applied.watches(part.source, part.name):
         report.records[part.envelope] += 1
-        report.near_misses += detector.is_near_miss(part.source, part.name)
+        report.near_misses += applied.is_near_miss(part.source, part.name)
     else:
-        _detect(report, detector, part, index)
+        _detect(report, applied, part, index)
 
 
-def _detect(report: FileReport, detector: Detector, record: Record, index: int) -> None:
+def _detect(report: FileReport, applied: _Applied, record: Record, index: int) -> None:
     try:
-        detection = detector.detect_record(
-            load(record),
-            envelope=record.envelope,
-            origin=Origin(file=report.file, index=index),
-            detected_at=datetime.now(UTC),
-        )
+        loaded = load(record)
     except DecodeError as error:
         report.rejected[error.reason] += 1
         return
     report.records[record.envelope] += 1
-    report.findings.extend(detection.findings)
-    report.verdicts.update(detection.verdicts.items())
-    for rule_id, problem in detection.errors:
-        report.problem = f"rule {rule_id} failed: {type(problem).__name__}"
+    origin, now = Origin(file=report.file, index=index), datetime.now(UTC)
+    sides = [
+        Side(tuning, detector.detect_record(loaded, envelope=record.envelope, origin=origin, detected_at=now))
+        for tuning, detector in zip(applied.tunings, applied.detectors, strict=True)
+    ]
+    for side in sides:
+        for rule_id, problem in side.detection.errors:
+            report.problem = f"rule {rule_id} failed: {type(problem).__name__}"
+    if applied.plan.newer is not None:
+        report.changes.extend(changes(*sides))
+    elif applied.plan.published:
+        if row := beside_published(loaded, sides[0], origin):
+            report.beside.append(row)
+    else:
+        report.findings.extend(map(applied.plan.context.of, sides[0].detection.findings))
+        report.verdicts.update(sides[0].detection.verdicts.items())
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -155,27 +240,37 @@ def blocks(file: str, report: FileReport) -> Iterator[bytes]:
 
     What could be read of a file that is damaged further on is given out all the same.
     """
+    yield from _blocks(_content(file, report), report)
+
+
+def _blocks(pieces: Iterable[bytes], report: FileReport) -> Iterator[bytes]:
     pending = bytearray()
     enough = BLOCK_BYTES
+    for piece in pieces:
+        pending += piece
+        if len(pending) < enough:
+            continue
+        if len(pending) > MAX_DOCUMENT_BYTES:
+            report.problem = f"one document of more than {MAX_DOCUMENT_BYTES >> 30} GiB"
+            return
+        enough = 2 * len(pending)  # one large document is not looked at over and over
+        if _is_lines(pending):
+            end = pending.rfind(b"\n") + 1
+            yield bytes(pending[:end])
+            del pending[:end]
+            enough = BLOCK_BYTES
+    if pending.strip():
+        yield bytes(pending)
+
+
+def _content(file: str, report: FileReport) -> Iterator[bytes]:
+    """The file in pieces, as far as it can be read."""
     try:
         for piece in _pieces(file):
             report.bytes += len(piece)
-            pending += piece
-            if len(pending) < enough:
-                continue
-            if len(pending) > MAX_DOCUMENT_BYTES:
-                report.problem = f"one document of more than {MAX_DOCUMENT_BYTES >> 30} GiB"
-                return
-            enough = 2 * len(pending)  # one large document is not looked at over and over
-            if _is_lines(pending):
-                end = pending.rfind(b"\n") + 1
-                yield bytes(pending[:end])
-                del pending[:end]
-                enough = BLOCK_BYTES
+            yield piece
     except _READ_ERRORS as error:
         report.problem = _said(error)
-    if pending.strip():
-        yield bytes(pending)
 
 
 def _pieces(file: str) -> Iterator[bytes]:

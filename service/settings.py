@@ -25,9 +25,9 @@ from service.errors import SettingsError
 from service.log import printable
 from service.settings_sources import Name, Source, file_variant, is_property_table, variable
 from service.settings_values import (
+    AccountIds,
     AwsRegion,
     Brokers,
-    FindingFormat,
     Number,
     Properties,
     SaslMechanism,
@@ -101,12 +101,19 @@ class TopicSettings(_Section):
     """Topic written: findings."""
     dead_letters: Topic = "cloudtrail.dead-letters"
     """Topic written: messages that could not be read."""
+    staged: Topic | None = None
+    """Topic written: findings of rules on trial. Where not set, these are counted and go nowhere."""
 
     @model_validator(mode="after")
-    def _three_topics(self) -> "TopicSettings":
-        if len({self.events, self.findings, self.dead_letters}) < 3:
-            raise ValueError("events, findings and dead_letters must be three different topics")
+    def _different_topics(self) -> "TopicSettings":
+        if len({self.events, *self.written}) <= len(self.written):
+            raise ValueError("events, findings, dead_letters and staged must be different topics")
         return self
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The topics that `run` writes to."""
+        return (self.findings, self.dead_letters, *([self.staged] if self.staged else []))
 
 
 class DeliverySettings(_Section):
@@ -120,8 +127,8 @@ class DetectSettings(_Section):
 
 
 class FindingSettings(_Section):
-    format: FindingFormat = "json"
-    """Format of a finding; avro and ocsf are not available in this version."""
+    format: Literal["json", "avro", "ocsf"] = "json"
+    """Format of a finding: json, avro (needs registry.url), or ocsf (OCSF Detection Finding, as JSON)."""
 
 
 class RegistrySettings(_Section):
@@ -131,6 +138,43 @@ class RegistrySettings(_Section):
     """Registry user name."""
     password: Secret | None = None
     """Registry password."""
+    ca_location: Text | None = None
+    """File, or folder, of the certificates to trust; the usual public ones where not set."""
+    certificate_location: Text | None = None
+    """File of our certificate, where the registry asks for one."""
+    key_location: Text | None = None
+    """File of its key, without a passphrase; where not set, the certificate's file holds it."""
+    timeout_seconds: Annotated[Number, Field(ge=1, le=30)] = 5
+    """Seconds to wait for the registry to connect or to go on answering: a healthy one needs milliseconds."""
+    unavailable: Literal["retry", "dead-letter", "stop"] = "retry"
+    """When the registry does not answer: retry (partitions wait, nothing is lost), or after five tries in a row
+    dead-letter or stop, which ends `run` with exit code 3."""
+    unknown_schema: Literal["dead-letter", "retry", "stop"] = "dead-letter"
+    """When the registry does not know a message's schema: dead-letter (one wrong message must not hold up the
+    others, and can be sent again), retry, or stop."""
+    auto_register: bool = True
+    """Register the schema of findings at the start, as producers commonly do; false: it must be there."""
+    schemas: Path | None = None
+    """Folder of .avsc files: schemas of messages in Avro's single-object encoding, which no registry knows."""
+
+
+class AccountSettings(_Section):
+    expected: AccountIds = ()
+    """AWS accounts, 12 digits each, comma-separated: how old the newest event of each is becomes a metric, so that
+    the silence of one is seen."""
+
+
+class CanarySettings(_Section):
+    key: Secret | None = None
+    """Key of the canaries' mark, of 32 characters at least; `run` and `canary` need the same. Without one no mark
+    is believed."""
+
+    @field_validator("key")
+    @classmethod
+    def _key_cannot_be_guessed(cls, key: Secret | None) -> Secret | None:
+        if key is not None and len(key.get_secret_value()) < 32:  # whoever reads events could try keys on a mark
+            raise ValueError("must be 32 characters at least: openssl rand -hex 32 makes one")
+        return key
 
 
 class HttpSettings(_Section):
@@ -167,13 +211,21 @@ class Settings(BaseSettings):
     detect: DetectSettings = DetectSettings()
     findings: FindingSettings = FindingSettings()
     registry: RegistrySettings = RegistrySettings()
+    accounts: AccountSettings = AccountSettings()
+    canary: CanarySettings = CanarySettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
     config: Path | None = None
     """The configuration file."""
     tuning: Path | None = None
-    """The operator's tuning of the rules; not available in this version."""
+    """The operator's tuning of the rules."""
+
+    @model_validator(mode="after")
+    def _avro_has_a_registry(self) -> "Settings":
+        if self.findings.format == "avro" and self.registry.url is None:
+            raise ValueError("findings.format avro needs registry.url")
+        return self
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
@@ -243,7 +295,7 @@ def _default(name: Name, field: FieldInfo) -> str:
     if name[0] in DEFAULT_FILES:
         return f"{DEFAULT_FILES[name[0]]} where present"
     value = field.get_default(call_default_factory=True, validated_data={})
-    return "none" if value in (None, {}) else json.dumps(value).strip('"')
+    return "none" if value in (None, {}, ()) else json.dumps(value).strip('"')
 
 
 # --- loading ---------------------------------------------------------------------------------------------------

@@ -43,6 +43,8 @@ REFUSED_PROPERTIES: Final[Mapping[str, str]] = {
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 _BROKER: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>\d{1,5}))?")
 _TOPIC: Final = re.compile(r"(?!\.\.?$)[A-Za-z0-9._-]{1,249}")
+_ACCOUNT_ID: Final = re.compile(r"\d{12}", re.ASCII)
+_MAX_ACCOUNTS: Final = 1_000  # each is a time series
 _AWS_REGION: Final = re.compile(r"[a-z0-9-]{1,40}")
 _NOT_FOR_C: Final = re.compile("[\0\ud800-\udfff]")  # the environment's undecodable bytes are lone surrogates
 
@@ -65,6 +67,27 @@ def _brokers(value: str) -> str:
         if not match or not 1 <= int(match["port"] or 9092) <= 65535:
             raise ValueError(f"must be host:port, comma-separated; entry {number} is not")
     return ",".join(brokers)
+
+
+def _account_ids(value: object) -> tuple[str, ...]:
+    """A list, of TOML or as JSON text, or text with commas; a name once, in the order given."""
+    if isinstance(value, str):
+        value = _json_list(value) if value.lstrip().startswith("[") else value.split(",") if value.strip() else []
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a list of AWS account ids")  # noqa: TRY004  pydantic reports ValueErrors
+    for number, account in enumerate(value, start=1):
+        if not isinstance(account, str) or not _ACCOUNT_ID.fullmatch(account.strip()):
+            raise ValueError(f"must be AWS account ids of 12 digits, as text; entry {number} is not")
+    if len(value) > _MAX_ACCOUNTS:
+        raise ValueError(f"must be at most {_MAX_ACCOUNTS:,} accounts")
+    return tuple(dict.fromkeys(account.strip() for account in value))
+
+
+def _json_list(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # of which a message would quote the value
+        raise ValueError("must be a JSON list, or comma-separated") from None
 
 
 def _is_web_address(value: str) -> bool:
@@ -104,12 +127,6 @@ def _start(value: object) -> str | datetime:
     )
 
 
-def _built(value: str) -> str:
-    if value != "json":
-        raise ValueError("not available in this version: json is the only format yet")
-    return value
-
-
 def _property_name(name: str) -> str:
     if name in REFUSED_PROPERTIES:
         raise ValueError(REFUSED_PROPERTIES[name])
@@ -140,6 +157,7 @@ Brokers = Annotated[str, AfterValidator(_brokers)]
 Topic = Annotated[
     str, AfterValidator(_must("be a topic name: 1 to 249 of A-Z a-z 0-9 . _ -, not . or ..", _TOPIC.fullmatch))
 ]
+AccountIds = Annotated[tuple[str, ...], BeforeValidator(_account_ids)]
 Url = Annotated[
     str,
     AfterValidator(_must("be an http:// or https:// address", _is_web_address)),
@@ -147,7 +165,6 @@ Url = Annotated[
 ]
 AwsRegion = Annotated[str, AfterValidator(_must("be an AWS region, such as eu-central-1", _AWS_REGION.fullmatch))]
 Start = Annotated[str | datetime, PlainValidator(_start)]
-FindingFormat = Annotated[Literal["json", "avro", "ocsf"], AfterValidator(_built)]
 SecurityProtocol = Annotated[
     Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"],
     BeforeValidator(lambda value: str(value).lower()),

@@ -12,6 +12,7 @@ from service.cli.table import STYLES, cell, console, table
 from service.detect import Detector
 from service.envelopes import Ignored, Part, Record, load, unwrap
 from service.errors import DecodeError
+from service.finding import SEVERITIES
 from service.log import printable
 from service.rules import RULES
 
@@ -89,5 +90,31 @@ def _show(explanation: dict[str, Any], out: Console) -> None:
             for c in rule["clauses"]
         ]
         table(("clause", "answer", "path", "value", "why"), rows, out)
-        for number, step in enumerate(rule["runbook"], start=1):
-            out.print(cell(f"{number}. {step}"))
+    matches = [rule for rule in explanation["rules"] if rule["severity"]]
+    if matches:
+        _show_response(max(matches, key=lambda rule: SEVERITIES.index(rule["severity"])), out)
+
+
+def _show_response(rule: dict[str, Any], out: Console) -> None:
+    """What to do about the worst match; those of one event ask for the same. Commands and queries stay on one
+    line, however long, so that they can be copied.
+    """
+    out.print("\nRunbook", style="bold")
+    for number, step in enumerate(rule["runbook"], start=1):
+        out.print(cell(f"{number}. {step}"), soft_wrap=True)
+    for heading, rows in (("Actions", _action_lines(rule["actions"])), ("Pivots", _pivot_lines(rule["pivots"]))):
+        out.print(f"\n{heading}", style="bold")
+        for row in rows or ["none: the record does not name what they need"]:
+            out.print(cell(row), soft_wrap=True)
+
+
+def _action_lines(actions: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"{action['service']}:{action['operation']} {json.dumps(action['parameters'], ensure_ascii=False)}"
+        f" (undo: {action['undo'] or 'not possible'})"
+        for action in actions
+    ]
+
+
+def _pivot_lines(pivots: list[dict[str, str]]) -> list[str]:
+    return [f"{pivot['system']}: {pivot['query']}" for pivot in pivots]

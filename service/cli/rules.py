@@ -6,9 +6,11 @@ from typing import Any
 import click
 
 from service.cli.table import cell, console, table
-from service.rules import RULES
+from service.rules import RULES, STAGED
 from service.rules.rule import Rule
 from service.rules.severity import TABLE
+
+EVERY_RULE = (*RULES, *STAGED)
 
 
 def catalogue(rule: Rule) -> dict[str, Any]:
@@ -16,8 +18,10 @@ def catalogue(rule: Rule) -> dict[str, Any]:
     return {
         "id": rule.id,
         "version": rule.version,
+        "stage": rule.stage,
         "name": rule.name,
         "summary": rule.summary,
+        "catches": rule.catches,
         "watches": [{"event_source": source, "event_name": name} for source, name in rule.watches],
         "clauses": [{"name": clause.name, "holds_when": clause.holds_when} for clause in rule.clauses],
         "severity": [{"case": case.case, "severity": case.severity} for case in TABLE if case.rule_id == rule.id],
@@ -31,7 +35,9 @@ def catalogue(rule: Rule) -> dict[str, Any]:
             for technique in rule.techniques
         ],
         "false_positives": list(rule.false_positives),
+        "tuning": list(rule.tuning),
         "blind_spots": list(rule.blind_spots),
+        "evasions": list(rule.evasions),
         "differs_from_published": list(rule.differs),
         "references": list(rule.references),
     }
@@ -39,9 +45,10 @@ def catalogue(rule: Rule) -> dict[str, Any]:
 
 def markdown(rule: Rule) -> str:
     entry = catalogue(rule)
-    lines = [f"## {rule.id}", "", rule.summary, "", f"Version {rule.version}. Watches:", ""]
-    lines += [f"- `{name}` of `{source}`" for source, name in rule.watches]
-    lines += ["", "| clause | holds when |", "| --- | --- |"]
+    lines = [f"## {rule.id}", "", rule.summary, "", rule.catches, ""]
+    if rule.stage:
+        lines += [f"**On trial (`{rule.stage}`): `run` and `scan` do not apply it yet.**", ""]
+    lines += [f"Version {rule.version}. Watches {_watched(rule)}.", "", "| clause | holds when |", "| --- | --- |"]
     lines += [f"| `{clause.name}` | {clause.holds_when} |" for clause in rule.clauses]
     lines += ["", "| severity | when |", "| --- | --- |"]
     lines += [f"| {case['severity']} | {case['case']} |" for case in entry["severity"]]
@@ -49,13 +56,25 @@ def markdown(rule: Rule) -> str:
     lines += [f"- {t.technique_id} {t.technique} ({t.tactic_id} {t.tactic})" for t in rule.techniques]
     for heading, items in (
         ("False positives", rule.false_positives),
+        ("Tuning", rule.tuning),
         ("Blind spots", rule.blind_spots),
+        ("How an attacker would avoid it", rule.evasions),
         ("Where it differs from the published rule", rule.differs),
         ("References", rule.references),
     ):
         if items:
             lines += ["", f"### {heading}", "", *(f"- {item}" for item in items)]
     return "\n".join(lines) + "\n"
+
+
+def _watched(rule: Rule) -> str:
+    sources = dict.fromkeys(source for source, _ in rule.watches)
+    names = {source: [f"`{name}`" for of, name in rule.watches if of == source] for source in sources}
+    return "; ".join(f"{', '.join(found)} of `{source}`" for source, found in names.items())
+
+
+def _label(rule: Rule) -> str:
+    return f"{rule.id} ({rule.stage})" if rule.stage else rule.id
 
 
 @click.command("rules")
@@ -69,14 +88,14 @@ def markdown(rule: Rule) -> str:
 def command(output: str) -> None:
     """Print the catalogue of rules: what each watches, its clauses, and when they hold."""
     if output == "json":
-        click.echo(json.dumps([catalogue(rule) for rule in RULES], indent=2))
+        click.echo(json.dumps([catalogue(rule) for rule in EVERY_RULE], indent=2))
     elif output == "markdown":
-        click.echo("\n".join(markdown(rule) for rule in RULES), nl=False)
+        click.echo("\n".join(markdown(rule) for rule in EVERY_RULE), nl=False)
     else:
         columns = ("rule", "clause", "holds when")
         rows = [
-            (cell(rule.id if number == 0 else " "), cell(clause.name), cell(clause.holds_when))
-            for rule in RULES
+            (cell(_label(rule) if number == 0 else " "), cell(clause.name), cell(clause.holds_when))
+            for rule in EVERY_RULE
             for number, clause in enumerate(rule.clauses)
         ]
         table(columns, rows, console())

@@ -12,9 +12,11 @@ import click
 from service.cli import complain
 from service.cli.progress import progress
 from service.cli.table import console, findings_table
-from service.finding import SEVERITIES, Finding, Severity, to_json
+from service.finding import JSON, MAX_FINDING_BYTES, SEVERITIES, Finding, Severity
+from service.ocsf_finding import OCSF
 from service.scan import FileReport, find_files, scan
 
+_FORMATS: Final = {"ndjson": JSON, "ocsf": OCSF}
 _AGO: Final = re.compile(r"(\d{1,5})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -38,10 +40,10 @@ class Moment(click.ParamType[datetime]):
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option(
     "--output",
-    type=click.Choice(["table", "ndjson"]),
+    type=click.Choice(["table", *_FORMATS]),
     default="table",
     show_default=True,
-    help="ndjson: one finding a line on standard output, the summary on standard error.",
+    help="ndjson: one finding a line on standard output, the summary on standard error. ocsf: the same, as OCSF.",
 )
 @click.option("--fail-on", type=click.Choice(SEVERITIES), help="Exit 3 when a finding is that severe or more.")
 @click.option("--since", type=Moment(), help="Only findings of events after: an age (7d, 12h) or a time.")
@@ -76,9 +78,9 @@ def command(  # noqa: PLR0913, PLR0917  one argument an option
         _add(totals, report)
         if output == "table":
             totals.findings.extend(kept)
-        if output == "ndjson":
+        if output in _FORMATS:
             for finding in kept:
-                sys.stdout.buffer.write(to_json(finding) + b"\n")
+                sys.stdout.buffer.write(_FORMATS[output].encode(finding, MAX_FINDING_BYTES) + b"\n")
             sys.stdout.buffer.flush()
     if output == "table" and totals.findings:
         findings_table(totals.findings, console())

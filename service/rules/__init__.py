@@ -2,11 +2,23 @@
 
 from typing import Final
 
-from service.rules import federation_token_issued, federation_token_suspicious, signin_token_federated
+from service.rules import (
+    console_login_federated,
+    federated_user_changes_iam,
+    federation_token_issued,
+    federation_token_suspicious,
+    signin_token_federated,
+)
 from service.rules.rule import Rule
 
 RULES: Final[tuple[Rule, ...]] = (
     federation_token_issued.RULE,
     federation_token_suspicious.RULE,
     signin_token_federated.RULE,
+)
+
+# On trial: tested like the others, not applied by `run` and `scan`.
+STAGED: Final[tuple[Rule, ...]] = (
+    console_login_federated.RULE,
+    federated_user_changes_iam.RULE,
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from service.event import Event, bounded
+from service.event import Event
 from service.finding import Technique
 from service.rules import response
 from service.rules.rule import Clause, Held, Rule
@@ -14,7 +14,7 @@ def _requested(event: Event) -> Held:
 
 
 def _title(event: Event, _clauses: Sequence[str]) -> str:
-    name = f" named {bounded(event.federated_user_name, response.SHORT)}" if event.federated_user_name else ""
+    name = f" named {response.plain(event.federated_user_name)}" if event.federated_user_name else ""
     if event.outcome == "failure":
         return f"Failed try to get a federated session{name} by {response.who(event)}"
     return f"Federated session{name} issued to {response.who(event)}"
@@ -36,9 +36,11 @@ def _describe(event: Event, _clauses: Sequence[str]) -> str:
 
 RULE = Rule(
     id="sts-federation-token-issued",
-    version="1.0.0",
+    version="1.1.0",
     name="STS federation token requested",
     summary="Every GetFederationToken call of STS, successful or not.",
+    catches="Whoever holds an IAM user's access key can turn it into a session that lives up to 36 hours, even "
+    "after the key is deleted. Few companies make such sessions at all, so every one is worth a look.",
     watches=(("sts.amazonaws.com", "GetFederationToken"),),
     clauses=(
         Clause(
@@ -58,10 +60,19 @@ RULE = Rule(
             "and the name cut to 32 characters."
         ),
     ),
+    tuning=(
+        "Where a broker makes such sessions all day, suppress its IAM user by ARN, narrowed by its network.",
+        "Where nobody does, raise the severity: any finding is then news.",
+    ),
     blind_spots=(
         "A trail that does not record the region's STS endpoint, or leaves out management events.",
         "An event name that differs in letter case is counted as a near miss, not matched.",
         "GetSessionToken and AssumeRole give sessions too; they are not this rule's subject.",
+    ),
+    evasions=(
+        "Call GetSessionToken instead: it takes no policy, but its sessions outlive the key as well.",
+        "Assume a role that trusts the stolen user.",
+        "Call in a region whose events the trail leaves out, or stop the trail first.",
     ),
     references=(
         response.API_REFERENCE,

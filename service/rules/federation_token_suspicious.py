@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from service.event import Event, Unread, bounded
+from service.event import Event, Unread
 from service.finding import Technique
 from service.policy import Grade
 from service.rules import response
@@ -32,17 +32,19 @@ POWERFUL_MANAGED_POLICIES: Final = frozenset(
 _STRENGTH: Final[tuple[Grade, ...]] = ("full_admin", "broad", "iam_admin")
 
 
-def _over_24h(event: Event) -> Answer:
-    seconds = event.seconds_requested
-    if seconds is None or isinstance(seconds, Unread):
-        return seconds
-    if seconds <= OVER_24_HOURS:
-        return None
-    effective = event.seconds_effective
-    note = f"; the session gets {effective:,} s" if effective is not None and effective < seconds else ""
-    return Held(
-        "requestParameters.durationSeconds", seconds, f"{seconds:,} s were asked for, over 24 hours{note}."
-    )
+def longer_than(limit: int) -> Callable[[Event], Answer]:
+    def check(event: Event) -> Answer:
+        seconds = event.seconds_requested
+        if seconds is None or isinstance(seconds, Unread):
+            return seconds
+        if seconds <= limit:
+            return None
+        effective = event.seconds_effective
+        note = f"; the session gets {effective:,} s" if effective is not None and effective < seconds else ""
+        over = "over 24 hours" if limit == OVER_24_HOURS else f"over the limit of {limit:,} s that is set here"
+        return Held("requestParameters.durationSeconds", seconds, f"{seconds:,} s were asked for, {over}{note}.")
+
+    return check
 
 
 def _an_arn(fits: Callable[[str], bool], explanation: str) -> Callable[[Event], Answer]:
@@ -98,9 +100,11 @@ def _title(event: Event, clauses: Sequence[str]) -> str:
     elif any(clause.startswith(("administrator", "powerful")) for clause in clauses):
         asked.append("a powerful policy")
     if "duration-over-24h" in clauses:
-        asked.append("more than 24 hours")
+        seconds = event.seconds_requested
+        day = isinstance(seconds, int | float) and seconds > OVER_24_HOURS
+        asked.append("more than 24 hours" if day else "longer than is allowed here")
     failed = "in vain " if event.outcome == "failure" else ""
-    name = f", named {bounded(event.federated_user_name, response.SHORT)}," if event.federated_user_name else ""
+    name = f", named {response.plain(event.federated_user_name)}," if event.federated_user_name else ""
     return f"Federated session{name} requested {failed}with {' for '.join(asked)} by {response.who(event)}"
 
 
@@ -119,15 +123,18 @@ def _describe(event: Event, clauses: Sequence[str]) -> str:
 
 RULE = Rule(
     id="sts-federation-token-suspicious",
-    version="1.0.0",
+    version="1.1.0",
     name="STS federation token with long life or administrator power",
     summary="A GetFederationToken call for over 24 hours, or with policies that hand over an account.",
+    catches="Both attacks found in public data asked for everything, an inline policy of * on *, and for no more "
+    "than twelve hours. Long life keeps access after the key is gone; a broad policy keeps all of the caller's "
+    "power in the session.",
     watches=(("sts.amazonaws.com", "GetFederationToken"),),
     clauses=(
         Clause(
             name="duration-over-24h",
             holds_when="requested seconds are more than 86,400",
-            check=_over_24h,
+            check=longer_than(OVER_24_HOURS),
         ),
         Clause(
             name="administrator-access-policy",
@@ -184,11 +191,26 @@ RULE = Rule(
         "aws-vault opens sessions with an inline policy of * on * by default and cuts names to 32 characters.",
         "Identity brokers that pass a broad policy and rely on the caller's own to narrow it.",
     ),
+    tuning=(
+        "aws-vault's sessions are told by their user: suppress its IAM user by ARN, with an owner and an expiry.",
+        (
+            "A broker that must pass a broad policy: give it a policy of its own that names what it needs, rather "
+            "than a suppression."
+        ),
+    ),
     blind_spots=(
         "A failed call, or one whose parameters CloudTrail left out, is not evaluable.",
         "Policy ARNs of the customer's own hide what they allow: signal policy_contents_unknown.",
         "Power that adds up from several services without being nearly everything is graded scoped.",
         "Resource policies that name the federated user grant on their own.",
+    ),
+    evasions=(
+        "Ask for no more than 24 hours, by a policy that names many services one by one.",
+        "Pass a customer managed policy: its contents are not in the event.",
+        (
+            "Leave nothing to evaluate: parameters that CloudTrail omits as too large leave the clauses open, "
+            "and only sts-federation-token-issued fires, with not_evaluable set."
+        ),
     ),
     references=(
         response.API_REFERENCE,

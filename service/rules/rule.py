@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.event import Event, Unread
-from service.finding import NotEvaluable, Technique
+from service.finding import NotEvaluable, Severity, Technique
 
 Verdict = Literal["match", "no_match", "not_evaluable", "suppressed", "error"]
 
@@ -34,13 +34,15 @@ class Clause:
 class Rule:
     """`id` is stable for ever; `version` changes whenever the same event may give another finding.
 
-    `title` and `describe` take the event and the names of the clauses that hold.
+    `title` and `describe` take the event and the names of the clauses that hold. A rule on trial has a `stage`,
+    which its findings carry.
     """
 
     id: str
     version: str
     name: str
     summary: str
+    catches: str  # what an attacker does, and why it matters
     watches: tuple[tuple[str, str], ...]  # (eventSource, eventName), compared exactly
     applies: Callable[[Event], bool] = lambda _event: True
     clauses: tuple[Clause, ...]
@@ -49,9 +51,14 @@ class Rule:
     describe: Callable[[Event, Sequence[str]], str]
     runbook: Callable[[Event], list[str]]
     false_positives: tuple[str, ...]
+    tuning: tuple[str, ...]
     blind_spots: tuple[str, ...]
+    evasions: tuple[str, ...]  # how an attacker would avoid it
     references: tuple[str, ...]
     differs: tuple[str, ...] = ()  # from the published rule it grew from, on purpose
+    stage: str | None = None
+    severity: Severity | None = None  # an operator's, in place of the table's
+    staged_clauses: frozenset[str] = frozenset()  # a match on nothing else is staged
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,14 @@ TABLE: Final = (
     ),
     Case("sts-federation-token-suspicious", "anything else", "high"),
     Case("signin-token-from-federated-session", "always", "high"),
+    Case("console-login-of-federated-user", "always", "high"),
+    Case(
+        "federated-user-changes-iam",
+        "the operation makes or widens an identity",
+        "critical",
+        lambda _event, clauses: "identity-made-or-widened" in clauses,
+    ),
+    Case("federated-user-changes-iam", "anything else", "high"),
 )
 
 

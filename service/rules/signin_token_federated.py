@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from service.event import Event, bounded
+from service.event import Event
 from service.finding import Technique
 from service.rules import response
 from service.rules.rule import Clause, Held, Rule
@@ -20,9 +20,21 @@ def _by_federated_user(event: Event) -> Held | None:
     )
 
 
+def by_any_session(event: Event) -> Held | None:
+    """By an assumed role too, where an operator asks for it."""
+    if event.principal_type != "AssumedRole":
+        return _by_federated_user(event)
+    did = "tried to exchange" if event.outcome == "failure" else "exchanged"
+    return Held(
+        "userIdentity.type",
+        event.principal_type,
+        f"The holder of a role's session {did} it for a console session.",
+    )
+
+
 def _title(event: Event, _clauses: Sequence[str]) -> str:
     issuer = event.session_issuer_arn
-    of = f" of {bounded(issuer, response.SHORT)}" if issuer else ""
+    of = f" of {response.plain(issuer)}" if issuer else ""
     start = "Failed console exchange by" if event.outcome == "failure" else "Console session opened from"
     return f"{start} federated session {response.who(event)}{of}"
 
@@ -37,9 +49,11 @@ def _describe(_event: Event, _clauses: Sequence[str]) -> str:
 
 RULE = Rule(
     id="signin-token-from-federated-session",
-    version="1.0.0",
+    version="1.1.0",
     name="Console session from a federated user",
     summary="GetSigninToken called by a session that GetFederationToken made.",
+    catches="One more call makes a federated session a web console session. By API such a session cannot call "
+    "IAM; through the console it can, and make users and keys that outlive it.",
     watches=(("signin.amazonaws.com", "GetSigninToken"),),
     clauses=(
         Clause(
@@ -61,10 +75,21 @@ RULE = Rule(
     describe=_describe,
     runbook=response.console_steps,
     false_positives=("Custom identity brokers that sign their users in to the console this way.",),
+    tuning=(
+        (
+            "A broker that signs people in this way: suppress the ARN of its IAM user, the session's issuer; the "
+            "session's own ARN and name are the caller's choice."
+        ),
+    ),
     blind_spots=(
         "Assumed roles do this every day (single sign-on): they are left out.",
         "EventBridge leaves out most Get* calls unless all management events are asked for.",
         "Sign-in events may be recorded in another region than the one watched.",
+    ),
+    evasions=(
+        "Use the session by API only, without the console.",
+        "Exchange an assumed role's session instead: everyday single sign-on looks the same.",
+        "Ask a regional sign-in endpoint whose events the trail leaves out.",
     ),
     references=(response.CONSOLE_REFERENCE, "https://attack.mitre.org/techniques/T1550/001/"),
 )

@@ -2,10 +2,16 @@
 
 from pathlib import Path
 
+import pytest
 from confluent_kafka import Producer
 
+from service.avro import AvroReader, connect
 from service.dead_letter import dead_letter
+from service.envelopes import Record, load, unwrap
+from service.settings import RegistrySettings
+from service.wrap import SEVERAL, WRAPS
 from tests.broker import Kafka
+from tests.registry import FakeRegistry
 from tests.running import read, record, tokentrail
 
 
@@ -18,6 +24,64 @@ def test_feed_sends_every_record_once_keyed_by_its_id(broker: Kafka, tmp_path: P
     assert (done.returncode, done.stderr.decode().strip()) == (0, f"51 of 51 records acknowledged in {topic}")
     found = {message.key(): message.value() for message in read(broker, topic, 51)}
     assert found == {f"e{n}".encode(): record(f"e{n}") for n in range(50)} | {b"last": record("last")}
+
+
+@pytest.mark.parametrize("shape", sorted(set(WRAPS) - SEVERAL))
+def test_feed_wraps_each_record_in_the_shape_that_was_asked_for(broker: Kafka, shape: str) -> None:
+    """Keyed by the record's id, wherever the shape puts that."""
+    topic = broker.new_topic()
+    lines = b"\n".join(record(f"e{n}") for n in range(3))
+    done = tokentrail(broker, "feed", "-", "--topic", topic, "--as", shape, stdin=lines)
+    assert (done.returncode, done.stderr.decode().strip()) == (0, f"3 of 3 records acknowledged in {topic}")
+    for number, message in enumerate(read(broker, topic, 3)):
+        (part,) = unwrap(message.value() or b"")
+        assert isinstance(part, Record)
+        assert (message.key(), part.envelope) == (f"e{number}".encode(), shape)
+        assert load(part)["eventID"] == f"e{number}"
+
+
+@pytest.mark.parametrize("shape", sorted(SEVERAL))
+def test_feed_puts_as_many_records_in_a_message_as_asked_for(broker: Kafka, shape: str) -> None:
+    """The last message holds the rest; none has a key, as their records have no id in common."""
+    topic = broker.new_topic()
+    lines = b"\n".join(record(f"e{n}") for n in range(8))
+    done = tokentrail(broker, "feed", "-", "--topic", topic, "--as", shape, "--batch", "3", stdin=lines)
+    assert done.stderr.decode().strip() == f"3 of 3 messages of 8 records acknowledged in {topic}"
+    messages = read(broker, topic, 3)
+    held = [[part for part in unwrap(message.value() or b"") if isinstance(part, Record)] for message in messages]
+    assert [len(parts) for parts in held] == [3, 3, 2]
+    assert {part.envelope for parts in held for part in parts} == {shape}
+    assert [load(part)["eventID"] for parts in held for part in parts] == [f"e{n}" for n in range(8)]
+    assert {message.key() for message in messages} == {None}
+
+
+def test_feed_in_avro_registers_its_schema_and_is_read_back(broker: Kafka) -> None:
+    """The schema stands under the topic's name; a reader that asks the registry finds the records."""
+    topic = broker.new_topic()
+    with FakeRegistry() as registry:
+        settings = RegistrySettings(url=registry.url)
+        environment = {"TOKENTRAIL_REGISTRY__URL": registry.url}
+        lines = b"\n".join(record(f"e{n}") for n in range(3))
+        done = tokentrail(
+            broker, "feed", "-", "--topic", topic, "--as", "avro", stdin=lines, environment=environment
+        )
+        assert (done.returncode, done.stderr.decode().strip()) == (0, f"3 of 3 records acknowledged in {topic}")
+        assert list(registry.subjects) == [f"{topic}-value"]
+        reader = AvroReader(connect(settings), settings)
+        for number, message in enumerate(read(broker, topic, 3)):
+            (part,) = reader.unwrap(message.value() or b"")
+            assert isinstance(part, Record)
+            assert (part.envelope, part.name) == ("avro", "GetFederationToken")
+            assert (message.key(), load(part)["eventID"]) == (f"e{number}".encode(), f"e{number}")
+
+
+def test_feed_in_avro_needs_a_registry(broker: Kafka) -> None:
+    """One line says which setting is missing."""
+    done = tokentrail(broker, "feed", "-", "--as", "avro", stdin=record("a"))
+    assert (done.returncode, done.stderr.decode().strip()) == (
+        2,
+        "tokentrail: registry.url: --as avro needs a schema registry",
+    )
 
 
 def test_feed_reads_standard_input_and_says_what_it_could_not_read(broker: Kafka) -> None:

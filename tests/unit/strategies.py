@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -221,6 +222,34 @@ def policies(of: st.SearchStrategy[Json] | None = None) -> st.SearchStrategy[dic
     """Policies of readable statements with an odd one among them, now and then, unless told `of` which."""
     statement = statements() | statements() | statements() | odd_statements if of is None else of
     return st.lists(statement, max_size=5).map(lambda chosen: {"Version": "2012-10-17", "Statement": chosen})
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> dict[str, Json]:
+    """A GetFederationToken that the API takes, or refused."""
+    name = draw(st.from_regex(re.compile(r"[\w+=,.@-]{2,32}", re.ASCII), fullmatch=True))
+    parameters = {
+        "name": name,
+        "durationSeconds": draw(st.integers(900, 129_600)),
+        "policy": json.dumps(draw(policies()), indent=draw(st.sampled_from([None, 2]))),
+        "policyArns": [
+            {"arn": f"arn:aws:iam::{draw(st.sampled_from(['aws', '111122223333']))}:policy/{name}"},
+            {"arn": "arn:aws:iam::aws:policy/AdministratorAccess"},
+        ][: draw(st.integers(1, 2))],
+        "tags": [
+            {
+                "key": "team",
+                "value": draw(st.from_regex(re.compile(r"\w[\w .:/=+@-]{0,20}", re.ASCII), fullmatch=True)).strip()
+                or "x",
+            }
+        ],
+    }
+    kept = draw(st.permutations(sorted(parameters)))[: draw(st.integers(1, len(parameters)))]
+    record = issuance(requestParameters={key: parameters[key] for key in kept})
+    record["userIdentity"]["userName"] = name
+    if draw(st.booleans()):
+        return record
+    return record | {"errorCode": "AccessDenied", "responseElements": None}
 
 
 # --- envelopes -----------------------------------------------------------------------------------

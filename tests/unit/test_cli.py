@@ -9,6 +9,7 @@ from typing import Any
 import click
 import fastavro
 import pytest
+from jsonschema import Draft202012Validator
 
 from service.cli import tokentrail as group
 from service.cli.settings_flags import flags_of
@@ -270,10 +271,37 @@ def test_the_avro_schema_is_valid_and_the_one_in_the_repository() -> None:
     assert schema == json.loads((ROOT / "config" / "schemas" / "finding.avsc").read_text())
 
 
-def test_both_schemas_name_every_field_that_a_finding_has(tmp_path: Path) -> None:
+def test_both_schemas_name_every_field_that_a_finding_has() -> None:
     finding = json.loads(in_process("scan", FIRES, "--output", "ndjson").stdout.splitlines()[0])
-    avro = json.loads(in_process("schema", "--format", "avro").stdout)
+    avro = json.loads(in_process("schema", "avro").stdout)
     assert [field["name"] for field in avro["fields"]] == list(finding)
     schema = json.loads(in_process("schema").stdout)
-    definition = schema["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
-    assert set(finding) == set(definition["properties"])
+    assert set(finding) == set(schema["$defs"]["Finding"]["properties"])
+
+
+@pytest.mark.parametrize(("output", "name"), [("ndjson", "json"), ("ocsf", "ocsf")])
+def test_what_scan_writes_is_valid_by_the_schema_of_that_name(output: str, name: str) -> None:
+    """One finding a line on standard output, and nothing else there; the summary on standard error."""
+    done = in_process("scan", SAMPLES, "--output", output)
+    lines = done.stdout.splitlines()
+    assert f", {len(lines)} findings" in done.stderr
+    schema = json.loads(in_process("schema", name).stdout)
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    for line in lines:
+        validator.validate(json.loads(line))
+
+
+@pytest.mark.parametrize("name", ["json", "avro", "ocsf"])
+def test_a_schema_is_named_as_an_argument_or_by_an_option(name: str) -> None:
+    assert in_process("schema", name).stdout == in_process("schema", "--format", name).stdout
+
+
+def test_scan_writes_the_same_findings_as_ocsf() -> None:
+    ids = [
+        json.loads(line)["finding_id"]
+        for line in in_process("scan", FIRES, "--output", "ndjson").stdout.splitlines()
+    ]
+    as_ocsf = [json.loads(line) for line in in_process("scan", FIRES, "--output", "ocsf").stdout.splitlines()]
+    assert [document["finding_info"]["uid"] for document in as_ocsf] == ids
+    assert {document["class_uid"] for document in as_ocsf} == {2004}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.detect import Detection, Detector
 from service.event import Event
 from service.finding import Finding, NotEvaluable, Severity, to_json
-from service.rules import RULES, severity
+from service.rules import RULES, STAGED, severity
 from service.rules.rule import Answer, Clause, Held, Rule, Verdict
 from tests.unit.strategies import asking, console_exchange, issuance, json_values, oddities, put, watched_records
 
@@ -128,8 +128,35 @@ def test_steps_stay_within_the_scale(
     assert severity.severity(ISSUED, Event(record), []) == expected
 
 
+LOGIN, IAM_CHANGE = (rule.id for rule in STAGED)
+
+
+def federated(source: str, name: str, **changes: Any) -> dict[str, Any]:
+    return console_exchange(eventSource=source, eventName=name, **changes)
+
+
+@pytest.mark.parametrize(
+    ("rule_id", "record", "expected"),
+    [
+        (LOGIN, federated("signin.amazonaws.com", "ConsoleLogin"), "high"),
+        (
+            LOGIN,
+            federated("signin.amazonaws.com", "ConsoleLogin", responseElements={"ConsoleLogin": "Failure"}),
+            "medium",
+        ),
+        (IAM_CHANGE, federated("iam.amazonaws.com", "CreateAccessKey"), "critical"),
+        (IAM_CHANGE, federated("iam.amazonaws.com", "CreateUser", errorCode="AccessDenied"), "high"),
+        (IAM_CHANGE, federated("iam.amazonaws.com", "DeleteUser"), "high"),
+        (IAM_CHANGE, federated("iam.amazonaws.com", "TagRole", errorCode="AccessDenied"), "medium"),
+    ],
+)
+def test_the_severity_of_rules_on_trial(rule_id: str, record: dict[str, Any], expected: str) -> None:
+    (found,) = Detector(STAGED).detect_record(record).findings
+    assert (found.rule_id, found.severity, found.stage) == (rule_id, expected, "staged")
+
+
 def test_every_rule_has_a_last_case_that_always_fits() -> None:
-    for rule in RULES:
+    for rule in (*RULES, *STAGED):
         assert [case for case in severity.TABLE if case.rule_id == rule.id][-1].fits(Event({}), ["no such clause"])
 
 
@@ -356,6 +383,10 @@ def test_explain_answers_for_every_clause() -> None:
     assert signin["verdict"] == "no_match"
     assert signin["severity"] is None
     assert [clause["answer"] for clause in signin["clauses"]] == ["not asked"]
+    assert suspicious["runbook"] == issued["runbook"]
+    assert [action["operation"] for action in suspicious["actions"]] == ["PutUserPolicy", "UpdateAccessKey"]
+    assert {pivot["system"] for pivot in suspicious["pivots"]} == {"athena", "esql", "spl"}
+    assert (signin["runbook"], signin["actions"], signin["pivots"]) == ([], [], [])
     json.dumps(told)
 
 
@@ -369,15 +400,19 @@ def test_every_rule_is_explained_on_every_kind_of_event(rule: Rule) -> None:
 # --- anything at all -----------------------------------------------------------------------------
 
 
+EVERY_RULE = (*RULES, *STAGED)
+EVERY_RULES_DETECTOR = Detector(EVERY_RULE)
+
+
 def check(record: dict[str, Any]) -> None:
-    detection = DETECTOR.detect_record(record, detected_at=datetime(2024, 11, 30, tzinfo=UTC))
-    assert set(detection.verdicts) == {rule.id for rule in RULES}
+    detection = EVERY_RULES_DETECTOR.detect_record(record, detected_at=datetime(2024, 11, 30, tzinfo=UTC))
+    assert set(detection.verdicts) == {rule.id for rule in EVERY_RULE}
     assert not detection.errors
     matched = [rule_id for rule_id, verdict in detection.verdicts.items() if verdict == "match"]
     assert [found.rule_id for found in detection.findings] == matched
     for found in detection.findings:
         json.loads(to_json(found))
-    DETECTOR.explain(record, "record")
+    EVERY_RULES_DETECTOR.explain(record, "record")
 
 
 @given(st.dictionaries(st.text(max_size=9), json_values, max_size=6))
@@ -386,7 +421,7 @@ def test_any_object_is_judged(record: dict[str, Any]) -> None:
 
 
 FIELDS = st.sampled_from([*issuance(), *console_exchange(), "errorCode", "errorMessage", "vpcEndpointId"])
-NAMES = st.sampled_from([("sts.amazonaws.com", "GetFederationToken"), ("signin.amazonaws.com", "GetSigninToken")])
+NAMES = st.sampled_from([name for rule in EVERY_RULE for name in rule.watches[:3]])
 
 
 @given(st.dictionaries(FIELDS, oddities, max_size=12), NAMES)

@@ -1,22 +1,27 @@
 """The documents say what the code does."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from service.rules import RULES
-from tests.docs import README, ROOT, TABLES, between
+from tests.docs import DOCUMENTS, README, ROOT, between
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_a_table_of_the_readme_is_what_the_code_says(name: str) -> None:
-    assert between(README.read_text(), name) == TABLES[name](), "run `make docs`"
+@pytest.mark.parametrize(
+    ("document", "name"),
+    [(document, name) for document, parts in DOCUMENTS.items() for name in parts],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_a_part_of_a_document_is_what_the_code_says(document: Path, name: str) -> None:
+    assert between(document.read_text(), name) == DOCUMENTS[document][name](), "run `make docs`"
 
 
 def test_every_link_to_a_file_of_the_project_leads_somewhere() -> None:
-    for document in ROOT.glob("*.md"):
+    for document in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
-            assert (ROOT / target).exists(), f"{document.name} links to {target}"
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
 def test_every_make_target_that_the_readme_names_exists() -> None:

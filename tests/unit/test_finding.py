@@ -45,8 +45,8 @@ FIELDS = set(
     principal_access_key_id session_issuer_arn containment_arn root_caller federated_user_name
     federated_user_arn name_mismatch duration_seconds_requested duration_seconds_effective expires_at policy_arns
     inline_policy_grade policy_contents_unknown session_tags issued_access_key_id session_key related_finding_ids
-    source_ip vpc_endpoint_id user_agent region account_id event_id request_id event_name event_source origin
-    envelope stage canary suppressed_by event
+    source_ip vpc_endpoint_id user_agent region account_id account_alias account_owner known_broker event_id
+    request_id event_name event_source origin envelope stage canary suppressed_by event
     """.split()
 )
 # Session tags and the event may hold empty texts: a tag without a value is one.
@@ -147,7 +147,7 @@ def test_a_finding_has_exactly_these_fields() -> None:
 def test_a_finding_says_what_the_event_said() -> None:
     found = json.loads(to_json(suspicious()))
     expected = {
-        "schema_version": "1.0",
+        "schema_version": "1.1",
         "rule_id": "sts-federation-token-suspicious",
         "severity": "critical",
         "severity_id": 5,

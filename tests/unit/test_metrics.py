@@ -3,8 +3,10 @@
 import shutil
 import subprocess
 import threading
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -16,6 +18,7 @@ from service.finding import SEVERITIES
 from service.metrics import Metrics
 from service.pipeline import Batch
 from service.rules import RULES
+from service.rules.rule import Verdict
 from tests.conftest import CI
 from tests.unit.strategies import asking, console_exchange, issuance
 
@@ -40,16 +43,19 @@ CONTRACT = {
     "paused_partitions": ("gauge", set()),
     "near_misses_total": ("counter", set()),
     "screened_messages_total": ("counter", set()),
+    "ready": ("gauge", set()),
+    "account_newest_event_timestamp_seconds": ("gauge", {"account"}),
     "build_info": ("gauge", {"version"}),
 }
 
 RULE_IDS = [rule.id for rule in RULES]
-VERDICTS = ("match", "no_match", "not_evaluable", "error")
+VERDICTS = get_args(Verdict)
+ACCOUNTS = ("111122223333", "444455556666")
 
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics(RULES)
+    return Metrics(RULES, ACCOUNTS)
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -79,6 +85,7 @@ def exercise(metrics: Metrics) -> None:
     for kind in ("assigned", "revoked", "lost"):
         metrics.rebalanced(kind, 3, 1)
     metrics.replacements.inc()
+    metrics.committed(with_event_of(ACCOUNTS[0], 1), 0.25)
     metrics.lags({("events", number): 10 * number for number in range(3)})
 
 
@@ -86,6 +93,8 @@ def test_names_types_and_labels_are_those_of_the_contract(metrics: Metrics) -> N
     exercise(metrics)
     found = {}
     for family in text_string_to_metric_families(metrics.text().decode()):
+        if family.name.startswith("process_"):
+            continue
         labels = {name for sample in family.samples for name in sample.labels} - {"le"}
         name = family.name.removeprefix("tokentrail_") + ("_total" if family.type == "counter" else "")
         found[name] = (family.type, labels)
@@ -105,7 +114,8 @@ def test_every_value_of_a_label_is_one_of_a_known_few(metrics: Metrics) -> None:
         "rule": set(RULE_IDS),
         "severity": set(SEVERITIES),
         "outcome": {"success", "failure"},
-        "verdict": {*VERDICTS, "suppressed"},
+        "verdict": set(VERDICTS),
+        "account": set(ACCOUNTS),
     }
     for family in text_string_to_metric_families(metrics.text().decode()):
         for sample in family.samples:
@@ -156,7 +166,8 @@ def test_histograms_take_one_value_a_batch_or_a_finding(metrics: Metrics) -> Non
 def test_a_failed_batch_counts_as_a_failed_commit_and_nothing_else(metrics: Metrics) -> None:
     before = metrics.text()
     metrics.failed(full_batch())
-    changed = set(metrics.text().splitlines()) - set(before.splitlines())
+    lines = set(metrics.text().splitlines()) - set(before.splitlines())
+    changed = {line for line in lines if not line.startswith(b"process_")}
     assert changed == {b'tokentrail_commits_total{result="failure"} 1.0'}
 
 
@@ -165,6 +176,15 @@ def test_series_that_alerts_look_at_are_there_from_the_start(metrics: Metrics) -
     for rule_id in RULE_IDS:
         for verdict in VERDICTS:
             assert value(metrics, "rule_verdicts_total", rule=rule_id, verdict=verdict) == 0
+        for severity in SEVERITIES:
+            labels = {"rule": rule_id, "severity": severity, "outcome": "failure"}
+            assert value(metrics, "findings_total", **labels) == 0
+    for reason in REASONS:
+        assert value(metrics, "dead_letters_total", reason=reason) == 0
+    for account in ACCOUNTS:
+        assert value(metrics, "account_newest_event_timestamp_seconds", account=account) == 0
+    for kind in ("assigned", "revoked", "lost"):
+        assert value(metrics, "rebalances_total", kind=kind) == 0
     for result in ("success", "failure"):
         assert value(metrics, "commits_total", result=result) == 0
 
@@ -203,6 +223,30 @@ def test_partitions_are_those_of_the_last_rebalance(metrics: Metrics) -> None:
     metrics.rebalanced("revoked", 2, 0)
     assert (value(metrics, "assigned_partitions"), value(metrics, "paused_partitions")) == (2, 0)
     assert value(metrics, "rebalances_total", kind="revoked") == 1
+
+
+def with_event_of(account: str, seconds: float) -> Batch:
+    batch = Batch(polled_at=0)
+    batch.accounts.newest[account] = seconds
+    return batch
+
+
+def test_the_newest_event_of_an_account_never_goes_back_and_never_lies_in_the_future(metrics: Metrics) -> None:
+    now = time.time()
+    seen = []
+    for seconds in (now - 100, now - 500, now + 86_400):
+        metrics.committed(with_event_of(ACCOUNTS[0], seconds), 0.1)
+        seen.append(value(metrics, "account_newest_event_timestamp_seconds", account=ACCOUNTS[0]) or 0)
+    assert seen[:2] == [now - 100, now - 100]
+    assert now <= seen[2] <= time.time()
+    assert value(metrics, "account_newest_event_timestamp_seconds", account=ACCOUNTS[1]) == 0
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="process_* metrics come from Linux's /proc")
+def test_memory_and_the_time_of_the_start_are_told(metrics: Metrics) -> None:
+    families = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
+    assert families["process_resident_memory_bytes"].samples[0].value > 2**20
+    assert families["process_start_time_seconds"].samples[0].value <= time.time()
 
 
 def test_prometheus_own_linter_has_nothing_to_say(metrics: Metrics) -> None:

@@ -55,10 +55,12 @@ def test_the_defaults_are_those_of_the_design(tmp_path: Path) -> None:
         "events": "cloudtrail.events",
         "findings": "cloudtrail.findings",
         "dead_letters": "cloudtrail.dead-letters",
+        "staged": None,
     }
     assert settings.delivery.mode == "exactly-once"
     assert settings.detect.screen is False
     assert settings.findings.format == "json"
+    assert settings.accounts.expected == ()
     assert (settings.http.host, settings.http.port) == ("0.0.0.0", 9464)  # noqa: S104 -- compared, not bound
     assert (settings.log.level, settings.log.format) == ("info", "auto")
     assert (settings.limits.batch_messages, settings.limits.decompressed_bytes) == (5000, 64 * 2**20)
@@ -200,6 +202,7 @@ TOPIC = "must be a topic name: 1 to 249 of A-Z a-z 0-9 . _ -, not . or .."
 START = "must be earliest, latest or an RFC 3339 time: date, time and zone, such as 2024-12-12T16:04:32Z"
 ZONE = "needs a time zone: end it with Z, or with an offset such as +02:00"
 URL = "must be an http:// or https:// address"
+ACCOUNTS = "must be AWS account ids of 12 digits, as text; entry {} is not"
 OBJECT = 'expected a JSON object such as {"linger.ms": 5}'
 PROPERTY = "must be text, a number, true or false"
 
@@ -243,7 +246,6 @@ WRONG = [
     by_environment("DELIVERY__MODE", "at-most-once", "must be one of exactly-once, at-least-once"),
     by_environment("DETECT__SCREEN", "maybe", "must be true or false"),
     by_environment("FINDINGS__FORMAT", "xml", "must be one of json, avro, ocsf"),
-    by_environment("FINDINGS__FORMAT", "ocsf", "not available in this version: json is the only format yet"),
     by_environment("REGISTRY__URL", "registry:8081", URL),
     by_environment("REGISTRY__URL", "http://[::1", URL),
     by_environment("REGISTRY__URL", "http://h:99999", URL),
@@ -252,6 +254,16 @@ WRONG = [
         f"https://me:{PASSWORD}@host",
         "must not hold a login: set registry.username and registry.password instead",
     ),
+    by_environment("ACCOUNTS__EXPECTED", "111122223333,1234", ACCOUNTS.format(2)),
+    by_environment("ACCOUNTS__EXPECTED", "111122223333,", ACCOUNTS.format(2)),
+    by_environment("ACCOUNTS__EXPECTED", "\u0661" * 12, ACCOUNTS.format(1)),
+    by_environment("ACCOUNTS__EXPECTED", "[111122223333]", ACCOUNTS.format(1)),
+    by_environment("ACCOUNTS__EXPECTED", '["111122223333"', "must be a JSON list, or comma-separated"),
+    by_environment(
+        "ACCOUNTS__EXPECTED", ",".join(f"{n:012}" for n in range(1_001)), "must be at most 1,000 accounts"
+    ),
+    by_file("[accounts]\nexpected = 111122223333", f"accounts.expected: must be a list of AWS account ids {FILE}"),
+    by_file("[accounts]\nexpected = [111122223333]", f"accounts.expected: {ACCOUNTS.format(1)} {FILE}"),
     by_environment("HTTP__PORT", "http", "must be a whole number"),
     by_environment("HTTP__PORT", "-1", "must be at least 0"),
     by_environment("HTTP__PORT", "65536", "must be at most 65535"),
@@ -307,7 +319,7 @@ WRONG = [
     ),
     pytest.param(
         {"environ": {"TOKENTRAIL_TOPICS__EVENTS": "x"}, "toml": '[topics]\nfindings = "x"'},
-        "topics: events, findings and dead_letters must be three different topics "
+        "topics: events, findings, dead_letters and staged must be different topics "
         "(from file config/tokentrail.toml, line 2, environment TOKENTRAIL_TOPICS__EVENTS)",
         id="two equal topics",
     ),
@@ -514,7 +526,7 @@ def test_the_example_file_shows_every_setting_at_its_default(tmp_path: Path) -> 
     settings = load({}, {}, tmp_path)
     defaults = leaves(Settings(config=path, tuning=tuning))
     for name, value in leaves(settings).items():
-        assert value == defaults[name] or defaults[name] in (None, {}), name
+        assert value == defaults[name] or defaults[name] in (None, {}, ()), name
 
     parsed = tomllib.loads(shown)
     for name in defaults.keys() - {"config"}:
@@ -536,6 +548,7 @@ def test_the_documentation_has_a_row_for_every_name_that_can_be_set() -> None:
         ("TOKENTRAIL_KAFKA__GROUP_ID", "[kafka] group_id", "tokentrail"),
         ("TOKENTRAIL_KAFKA__PROPERTIES", "[kafka.properties]", "none"),
         ("TOKENTRAIL_DETECT__SCREEN", "[detect] screen", "false"),
+        ("TOKENTRAIL_ACCOUNTS__EXPECTED", "[accounts] expected", "none"),
         ("TOKENTRAIL_HTTP__PORT", "[http] port", "9464"),
         ("TOKENTRAIL_REGISTRY__PASSWORD_FILE", "[registry] password_file", "none"),
         ("TOKENTRAIL_TUNING", "tuning", "config/tuning.toml where present"),
@@ -547,6 +560,17 @@ def test_a_row_says_where_to_set_it_and_what_it_is_by_default(
 ) -> None:
     (row,) = (row for row in describe() if row.environment == environment)
     assert (row.in_file, row.default) == (in_file, default)
+
+
+@pytest.mark.parametrize(
+    "text", ["111122223333, 000000000001", '["111122223333", "000000000001", "111122223333"]']
+)
+def test_accounts_are_a_list_with_commas_or_as_json_each_once(tmp_path: Path, text: str) -> None:
+    expected = ("111122223333", "000000000001")
+    assert load({}, {"TOKENTRAIL_ACCOUNTS__EXPECTED": text}, tmp_path).accounts.expected == expected
+    write(tmp_path, '[accounts]\nexpected = ["111122223333", "000000000001"]')
+    assert load({}, {}, tmp_path).accounts.expected == expected
+    assert load({}, {"TOKENTRAIL_ACCOUNTS__EXPECTED": ""}, tmp_path).accounts.expected == ()
 
 
 def test_flags_are_named_after_settings() -> None:

@@ -1,6 +1,6 @@
 """The two published rules ours must never be narrower than, evaluated on a raw record as their engines would.
 
-Written from what the rules do, in our own words; nothing of ours is imported, so the comparison is fair.
+Written from what the rules do, in our own words. Must know nothing of ours, so that the comparison is fair.
 Both engines compare names exactly. A name that is not one string matches nothing here, as it would leave
 neither engine with a single value to compare.
 """
@@ -8,14 +8,17 @@ neither engine with a single value to compare.
 import math
 import re
 from collections.abc import Mapping
+from typing import Final
 
-_WHITE_SPACE = "".join(map(chr, range(33)))  # what Java's String.trim() takes away
-_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+WATCHED: Final = ("sts.amazonaws.com", "GetFederationToken")  # eventSource and eventName of both
+ADMINISTRATOR_ACCESS: Final = "AdministratorAccess"
+_WHITE_SPACE: Final = "".join(map(chr, range(33)))  # what Java's String.trim() takes away
+_DECIMAL: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def rule_a(record: Mapping[str, object]) -> bool:
     """Datadog's rule: the name and the source, as exact facets; success or failure alike."""
-    return record.get("eventName") == "GetFederationToken" and record.get("eventSource") == "sts.amazonaws.com"
+    return (record.get("eventSource"), record.get("eventName")) == WATCHED
 
 
 def rule_b(record: Mapping[str, object]) -> bool:
@@ -24,17 +27,22 @@ def rule_b(record: Mapping[str, object]) -> bool:
     Assumed: the document came through Elastic's CloudTrail integration and lies within the hunt's time range;
     fields keep the record's order (Java's map may shuffle them: the property test draws every order); no
     field is cut or left out of the index for its length, which could only make the hunt narrower.
+    Raises RecursionError for parameters nested deeper than Python follows.
     """
     if not rule_a(record):
         return False
     seconds = to_integer(duration_text(record))
-    policies = dissected(parameters_text(record), "policyArns=[", "]")
-    return (seconds is not None and seconds // 60 > 1440) or "AdministratorAccess" in (policies or "")
+    return (seconds is not None and seconds // 60 > 1440) or ADMINISTRATOR_ACCESS in (policies_text(record) or "")
 
 
 def duration_text(record: Mapping[str, object]) -> str | None:
     """What the hunt takes for the duration: up to a comma, which a last field does not have."""
     return dissected(parameters_text(record), "durationSeconds=", ",")
+
+
+def policies_text(record: Mapping[str, object]) -> str | None:
+    """What it takes for the list of policy ARNs."""
+    return dissected(parameters_text(record), "policyArns=[", "]")
 
 
 def parameters_text(record: Mapping[str, object]) -> str | None:

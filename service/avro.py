@@ -1,0 +1,204 @@
+"""Avro messages -> CloudTrail records: wire formats, and what is done about schemas that cannot be had.
+
+A message is told by how it begins: Confluent's wire format (0 and a 4-byte schema id), Avro's single-object
+encoding (C3 01 and a fingerprint), a whole container file (`Obj` and 1), or AWS Glue's header, which is not
+supported. All else is left to `service.envelopes`.
+
+Of a record with CloudTrail's names only these are read; in full it is decoded when a rule watches it. Until then
+nobody looks at what stands behind the names: bytes missing or left over there are noticed by the full decode only.
+"""
+
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from service import envelopes
+from service.avro_container import MAGIC, unwrap_container
+from service.avro_plan import Plan, compile_plan
+from service.avro_schema import UnusableSchema, fingerprint, parse
+from service.envelopes import DEFAULT_LIMIT, Part, Rejected
+from service.errors import DecodeError, Refused, SchemaUnavailable, SettingsError
+from service.log import printable
+
+if TYPE_CHECKING:
+    from service.registry import Registered, Registry
+    from service.settings import RegistrySettings
+
+TRIES: Final = 5  # before an outage is one, where registry.unavailable is not `retry`
+MAX_KNOWN: Final = 2_000  # schemas kept; a registry has some hundreds
+# A topic full of invented ids asks the registry for so many of them in that many seconds, and fills no memory.
+MAX_UNKNOWN: Final = 500
+UNKNOWN_SECONDS: Final = 30.0
+
+_WIRE_HEADER: Final = 5
+_SINGLE_OBJECT: Final = b"\xc3\x01"
+_SINGLE_OBJECT_HEADER: Final = 10
+_GLUE: Final = (b"\x03\x00", b"\x03\x05")  # its version, then how the rest is compressed: not, or with zlib
+_GLUE_HEADER: Final = 18
+_FIRST_BYTES: Final = frozenset({b"\0", b"\x03", b"\xc3", b"O"})
+_TEXT_BEGINS: Final = b'{[" \t\r\n'
+
+
+def connect(settings: "RegistrySettings") -> "Registry | None":
+    """The registry, where one is configured. Raises SettingsError."""
+    if settings.url is None:
+        return None
+    from service.registry import Registry  # noqa: PLC0415  brings 22 MB, for those who have a registry
+
+    return Registry(settings)
+
+
+class AvroReader:
+    """`unwrap` takes the place of `service.envelopes.unwrap`. Not for several threads.
+
+    Raises SettingsError for a folder of schemas that cannot be used.
+    """
+
+    def __init__(
+        self,
+        registry: "Registry | None",
+        settings: "RegistrySettings",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._clock = clock
+        self._known: dict[bytes, Plan] = {}  # by the id's four bytes; what an id means never changes
+        self._unknown: dict[bytes, float] = {}  # ids the registry did not know, until when that is believed
+        self._by_fingerprint = schemas_in(settings.schemas)
+
+    def unwrap(self, data: bytes, limit: int = DEFAULT_LIMIT) -> Sequence[Part]:
+        """As `service.envelopes.unwrap`, but raises SchemaUnavailable, or Refused by a registry."""
+        first = data[:1]
+        if first not in _FIRST_BYTES:
+            return envelopes.unwrap(data, limit)
+        if first == b"\0" and len(data) > 4:
+            identity = data[1:5]
+            plan = self._known.get(identity)
+            # Of the ids that are known, those below 2^27 cannot be text in UTF-16, nor without this byte in UTF-32.
+            if plan is not None and data[3] not in _TEXT_BEGINS:
+                return plan(data, limit)
+            if not _is_wide_text(data):
+                return (plan or self._looked_up(identity))(data, limit)
+        return unwrap_unregistered(data, limit, self._by_fingerprint)
+
+    def _looked_up(self, identity: bytes) -> Plan:
+        (schema_id,) = struct.unpack(">I", identity)
+        if self._registry is None:
+            return _rejecting("no registry is configured")
+        if not self._may_ask(identity):
+            return self._not_known(schema_id)
+        try:
+            registered = self._registry.by_id(schema_id)
+        except SchemaUnavailable as error:
+            return self._unavailable(str(error), self._registry.failures)
+        if registered is None:
+            self._unknown[identity] = self._clock() + UNKNOWN_SECONDS
+            return self._not_known(schema_id)
+        if len(self._known) >= MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+        plan = self._known[identity] = _plan_of(registered)
+        return plan
+
+    def _may_ask(self, identity: bytes) -> bool:
+        now = self._clock()
+        while self._unknown and self._unknown[oldest := next(iter(self._unknown))] <= now:
+            del self._unknown[oldest]
+        return identity not in self._unknown and len(self._unknown) < MAX_UNKNOWN
+
+    def _not_known(self, schema_id: int) -> Plan:
+        problem = f"schema {schema_id} is not in the registry"
+        match self._settings.unknown_schema:
+            case "retry":
+                raise SchemaUnavailable(problem)
+            case "stop":
+                raise Refused(f"{problem}, and registry.unknown_schema is stop")
+            case _:
+                return _rejecting(f"{problem}, or was not asked for among too many that are not")
+
+    def _unavailable(self, problem: str, failures: int) -> Plan:
+        chosen = self._settings.unavailable
+        if chosen == "retry" or failures < TRIES:
+            raise SchemaUnavailable(problem)
+        if chosen == "stop":
+            raise Refused(f"{problem}, and registry.unavailable is stop")
+        return _rejecting(problem)
+
+
+def unwrap_unregistered(data: bytes, limit: int, by_fingerprint: Mapping[bytes, Plan]) -> Sequence[Part]:
+    """A message, or a file, that no registry is needed for."""
+    if data.startswith(MAGIC):
+        return _container_parts(data, limit)
+    if data.startswith(_SINGLE_OBJECT) and len(data) >= _SINGLE_OBJECT_HEADER:
+        plan = by_fingerprint.get(data[2:_SINGLE_OBJECT_HEADER])
+        return (plan or _rejecting("registry.schemas holds none of its fingerprint"))(data, limit)
+    if data.startswith(_GLUE) and len(data) >= _GLUE_HEADER:
+        detail = "written for AWS Glue Schema Registry, which is not supported: set its producer to another format"
+        return (Rejected(data, "glue_schema", detail),)
+    return envelopes.unwrap(data, limit)
+
+
+def unwrap_file(pieces: Iterable[bytes], limit: int, schemas: Path | None) -> Iterator[Part]:
+    """The parts of a container file, or of a file that is one single object. Raises DecodeError, SettingsError."""
+    pieces = iter(pieces)
+    first = next(pieces, b"")
+    if first.startswith(MAGIC):
+        yield from unwrap_container(chain((first,), pieces), limit)
+    else:
+        yield from unwrap_unregistered(b"".join((first, *pieces)), limit, schemas_in(schemas))
+
+
+def _container_parts(data: bytes, limit: int) -> Sequence[Part]:
+    parts: list[Part] = []
+    try:
+        for part in unwrap_container([data], limit):
+            parts.append(part)  # noqa: PERF402  those before the damage stay
+    except DecodeError as error:
+        parts.append(Rejected(data, error.reason, str(error)))
+    return parts
+
+
+@cache
+def schemas_in(folder: Path | None) -> dict[bytes, Plan]:
+    """Plans for single-object encoding, by fingerprint. Raises SettingsError with a line for each bad file."""
+    if folder is None:
+        return {}
+    found: dict[bytes, Plan] = {}
+    problems = [] if folder.is_dir() else [f"registry.schemas: {printable(str(folder))} is no folder"]
+    for file in sorted(folder.glob("*.avsc")):
+        try:
+            schema = parse(file.read_text(encoding="utf-8"))
+            found[fingerprint(schema)] = compile_plan(schema, _SINGLE_OBJECT_HEADER)
+        except (OSError, UnicodeDecodeError, UnusableSchema) as error:
+            problems.append(f"registry.schemas: {printable(str(file))}: {printable(str(error))}")
+    if problems:
+        raise SettingsError(problems)
+    return found
+
+
+def _plan_of(registered: "Registered") -> Plan:
+    if registered.kind == "JSON":
+        return lambda data, limit: envelopes.unwrap(data[_WIRE_HEADER:], limit)
+    if registered.kind != "AVRO":
+        return _rejecting("its schema is neither of Avro nor of JSON")
+    try:
+        return compile_plan(parse(registered.text, registered.references), _WIRE_HEADER)
+    except UnusableSchema as error:
+        return _rejecting(f"its schema cannot be used: {error}")
+
+
+def _rejecting(detail: str) -> Plan:
+    return lambda data, _limit: (Rejected(data, "schema_unknown", detail),)
+
+
+def _is_wide_text(data: bytes) -> bool:
+    """JSON in UTF-16 or UTF-32, big-endian, begins with zeros as well."""
+    if data[2] == 0 and data[1] in _TEXT_BEGINS:
+        return True  # as an id, that would be one of hundreds of millions
+    if data[1:3] != b"\0\0" or data[3] not in _TEXT_BEGINS or len(data) % 4:
+        return False
+    return not any(data[::4]) and max(data[1::4]) <= 0x10  # all code points are below 0x110000
