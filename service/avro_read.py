@@ -45,7 +45,7 @@ class Cursor:
         return self.data[self.at - size : self.at]
 
     def text(self) -> str:
-        return str(self.take(self.long()), "utf-8", "replace")
+        return self.take(self.long()).decode("utf-8", "replace")
 
     def spend(self, size: int) -> None:
         self.left -= size

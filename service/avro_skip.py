@@ -13,6 +13,7 @@ from service.avro_schema import Schema, UnusableSchema, size_of
 from service.errors import DecodeError
 
 Skip = Callable[[bytes, int], int]
+_SkipMany = Callable[[bytes, int, int], int]  # so many in a row
 
 # By a length's first byte, how far to go when it is the only one, so below 64: itself and what it counts. 0: look
 # closer. A call for each of a record's texts would take twice as long.
@@ -47,7 +48,7 @@ def read_name(data: bytes, at: int) -> tuple[str, int]:
         end = at + length
     if not at <= end <= len(data):
         raise DecodeError("avro", "a text of an impossible length")
-    return str(data[at:end], "utf-8", "replace"), end
+    return data[at:end].decode("utf-8", "replace"), end
 
 
 def _null(_: bytes, at: int) -> int:
@@ -145,26 +146,48 @@ def _branch(data: bytes, at: int) -> int:
     return 2 * number
 
 
-def _blocks(item: Skip) -> Skip:
+def _each(item: Skip) -> _SkipMany:
+    def skip(data: bytes, at: int, count: int) -> int:
+        if count > len(data) - at:
+            raise DecodeError("avro", "more items than there are bytes")
+        for _ in repeat(None, count):
+            at = item(data, at)
+        return at
+
+    return skip
+
+
+def _nothing(_: bytes, at: int, __: int) -> int:
+    return at
+
+
+def _texts(data: bytes, at: int, count: int) -> int:
+    for _ in repeat(None, count):
+        step = _STEP[data[at]]
+        at = at + step if step else _long_text(data, at)
+    return at
+
+
+def _pairs_of_texts(data: bytes, at: int, count: int) -> int:
+    return _texts(data, at, 2 * count)
+
+
+def _blocks(many: _SkipMany) -> Skip:
     """An array, or a map, whose item is key and value."""
 
     def skip(data: bytes, at: int) -> int:
         while byte := data[at]:
             if _STEP[byte]:
-                count = byte >> 1
-                at += 1
-            else:
-                count, at = read_long(data, at)
-            if count < 0:  # the block's size in bytes follows
-                size, at = read_long(data, at)
-                if size < 0:
-                    raise DecodeError("avro", "a block of negative size")
-                at += size
-            elif item is not _null:
-                if count > len(data) - at:
-                    raise DecodeError("avro", "more items than there are bytes")
-                for _ in repeat(None, count):
-                    at = item(data, at)
+                at = many(data, at + 1, byte >> 1)
+                continue
+            count, at = read_long(data, at)
+            if count >= 0:
+                at = many(data, at, count)
+                continue
+            size, at = read_long(data, at)  # of the block, in bytes
+            if size < 0:
+                raise DecodeError("avro", "a block of negative size")
+            at += size
         return at + 1
 
     return skip
@@ -238,9 +261,11 @@ class Skips:
 
     def _compound(self, word: str, definition: Any) -> Skip:
         if word == "array":
-            return _blocks(self.of(definition["items"]))
+            item = self.of(definition["items"])
+            return _blocks(_nothing if item is _null else _texts if item is _text else _each(item))
         if word == "map":
-            return _blocks(_sequence((_text, self.of(definition["values"]))))
+            value = self.of(definition["values"])
+            return _blocks(_pairs_of_texts if value is _text else _each(_sequence((_text, value))))
         if self._is_nullable_text(definition):
             return _nullable_texts(1)
         branches = [self.of(branch) for branch in definition]

@@ -104,7 +104,9 @@ def _decoded(value: Raw) -> object:
 
 
 def unflattened(value: Mapping[str, object]) -> dict[str, object]:
-    """Dotted keys made objects, numbered ones (`a.0.b`, `a[0].b`) arrays. A key that fits nowhere stays."""
+    """Dotted keys made objects, numbered ones (`a.0.b`, `a[0].b`) arrays. Where keys contradict each other, all
+    stay as they are.
+    """
     if not any("." in key or "[" in key for key in value):
         return dict(value)
     tree: dict[str, object] = {}
@@ -112,9 +114,8 @@ def unflattened(value: Mapping[str, object]) -> dict[str, object]:
         *way, last = _SEGMENTS.findall(key) or [key]
         branch = _branch(tree, way)
         if branch is None or last in branch:
-            tree.setdefault(key, inner)
-        else:
-            branch[last] = inner
+            return dict(value)
+        branch[last] = inner
     return {key: _with_arrays(inner) for key, inner in tree.items()}
 
 

@@ -148,13 +148,13 @@ class _Unwrapping:
             if any(not isinstance(part, Rejected) for part in parts):
                 return parts
             broken |= any(isinstance(part, Rejected) and part.reason == "json" for part in parts)
-        if kind is None:
-            return (Rejected(data, "json", "the record inside is broken JSON"),) if broken else None
-        if kind != "cloudtrail":
+        if kind is None and not broken:
+            return None
+        if kind is not None and kind != "cloudtrail":
             return (Ignored(kind),)
-        if source is None and name is None:
-            return (Rejected(data, "not_a_record", "an ECS document of CloudTrail that names no event"),)
-        return (record,)
+        if kind == "cloudtrail" and (source is not None or name is not None):
+            return (record,)
+        return (Rejected(data, "json" if broken else "not_a_record", "a document that holds no readable record"),)
 
     def elements(self, array: bytes, envelope: Envelope, depth: int) -> Iterator[Part]:
         elements = array_of(array)
@@ -287,13 +287,13 @@ def _original(originals: Iterable[object], names: tuple[str | None, str | None] 
 
 def _plain(text: str) -> dict[str, object] | None:
     """The one record that a text holds. Nothing is decompressed: that budget was `unwrap`'s."""
-    match unwrap(text.encode("utf-8", "replace"), 0):
-        case (Record(decode=decode) as found,) if decode is decode_json:
-            try:
-                return load(found)
-            except DecodeError:
-                return None
-    return None
+    found = unwrap(text.encode("utf-8", "replace"), 0)
+    if len(found) != 1 or not isinstance(found[0], Record):
+        return None
+    try:
+        return load(found[0])
+    except DecodeError:
+        return None
 
 
 def _json(value: object) -> bytes:

@@ -121,7 +121,7 @@ def _identity(document: Mapping[str, object]) -> dict[str, object]:
     identity |= values_at(user, _USER)
     uids = [uid for path in ("uid", "uuid", "uid_alt") if (uid := text_at(user, path)) is not None]
     arns = [uid for uid in uids if uid.startswith("arn:")]
-    others = [uid for uid in reversed(uids) if not uid.startswith("arn:")]
+    others = [uid for uid in uids if not uid.startswith("arn:")]
     identity |= ({"arn": arns[0]} if arns else {}) | ({"principalId": others[0]} if others else {})
     kind = _type(value_at(user, "type"), identity.get("type"), identity.get("arn"))
     if kind is not None:

@@ -18,7 +18,7 @@ class Object(Struct, frozen=True, omit_defaults=True):
 class Account(Object, frozen=True):
     uid: str
     name: Annotated[
-        str, Meta(description="the number again: an event has no name, and py-ocsf-models asks for one")
+        str, Meta(description="the number again where the operator gave no name: py-ocsf-models asks for one")
     ]
     type: Literal["AWS Account"]
     type_id: Literal[10]

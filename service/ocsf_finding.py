@@ -161,7 +161,7 @@ def _attack(found: Technique, matrix: str) -> ocsf.Attack:
 def _cloud(finding: Finding) -> ocsf.Cloud:
     return ocsf.Cloud(
         provider="AWS",
-        account=_account(finding.account_id),
+        account=_account(finding.account_id, finding.account_alias),
         region=finding.region,
         cloud_partition=_arn(finding.principal_arn)[0],
     )
@@ -203,8 +203,8 @@ def _user(finding: Finding) -> ocsf.User | None:
     )
 
 
-def _account(number: str | None) -> ocsf.Account | None:
-    return ocsf.Account(uid=number, name=number, type="AWS Account", type_id=10) if number else None
+def _account(number: str | None, name: str | None = None) -> ocsf.Account | None:
+    return ocsf.Account(uid=number, name=name or number, type="AWS Account", type_id=10) if number else None
 
 
 def _endpoint(source: str | None) -> ocsf.Endpoint | None:

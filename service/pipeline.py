@@ -5,6 +5,7 @@ acknowledged by the brokers. When that fails the batch is forgotten, and read ag
 Knows no client library: it declares the `Source` and the `Sink` it needs.
 """
 
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -32,7 +33,10 @@ Offsets = Mapping[Place, int]
 # Brokers take messages of 1,048,588 bytes by default. A topic that takes less is met by trying with less.
 MAX_MESSAGE_BYTES: Final = 1_000_000
 MIN_MESSAGE_BYTES: Final = 15_000
-_HEADER_ROOM: Final = 5_000
+_FRAME_BYTES: Final = 500  # what Kafka adds to a message
+_MAX_SUBJECT: Final = 256
+# What CloudEvents forbids in an attribute; it is an event's text, and the key has it as it is.
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 
 _log: Final = structlog.get_logger("pipeline")
 
@@ -370,12 +374,14 @@ def _outgoing(topic: str, finding: Finding, written: Format, now: datetime, room
         "ce_type": "io.tokentrail.finding.v1",
         "ce_source": "tokentrail",
         "ce_time": finding.detected_at,
-        "ce_subject": finding.key,
+        "ce_subject": _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", finding.key[:_MAX_SUBJECT]),
         "content-type": written.content_type,
         "severity": finding.severity,
         "rule_id": finding.rule_id,
         "canary": "true" if finding.canary else None,
     }
     encoded = [(name, value.encode()) for name, value in headers.items() if value is not None]
-    value = written.encode(finding, room - _HEADER_ROOM)
-    return Outgoing(topic, finding.key.encode(), value, encoded, _milliseconds(now))
+    key = finding.key.encode()
+    beside = len(key) + sum(len(name) + len(value) for name, value in encoded)
+    value = written.encode(finding, room - beside - _FRAME_BYTES)
+    return Outgoing(topic, key, value, encoded, _milliseconds(now))

@@ -3,19 +3,28 @@
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import click
+import msgspec
 
+from service import context_file, tuning_file
 from service.cli import complain
 from service.cli.progress import progress
-from service.cli.table import console, findings_table
+from service.cli.scan_views import BESIDE, CHANGES, FINDINGS, View
+from service.cli.table import console
+from service.compare import Change
+from service.compare_published import Beside
+from service.context import NO_CONTEXT
 from service.finding import JSON, MAX_FINDING_BYTES, SEVERITIES, Finding, Severity
 from service.ocsf_finding import OCSF
-from service.scan import FileReport, find_files, scan
+from service.scan import FileReport, Plan, find_files, scan
+from service.tuning import UNTUNED, Tuning
 
+NO_TUNING: Final = "none"
 _FORMATS: Final = {"ndjson": JSON, "ocsf": OCSF}
 _AGO: Final = re.compile(r"(\d{1,5})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -49,53 +58,114 @@ class Moment(click.ParamType[datetime]):
 @click.option("--since", type=Moment(), help="Only findings of events after: an age (7d, 12h) or a time.")
 @click.option("--until", type=Moment(), help="Only findings of events before.")
 @click.option("--processes", type=click.IntRange(min=1), help="How many; all cores by default.")
-def command(  # noqa: PLR0913, PLR0917  one argument an option
+@click.option(
+    "--tuning", metavar="FILE", help="Apply this tuning. Without it none is applied, whatever `run` has."
+)
+@click.option("--staged", is_flag=True, help="Apply the rules on trial too; their findings have a stage.")
+@click.option("--context", metavar="FILE", help="Add to findings what this file knows of accounts and brokers.")
+@click.option(
+    "--compare",
+    nargs=2,
+    metavar="OLD NEW",
+    help=f"In place of findings, what a change of tuning changes: two files, or {NO_TUNING} for no tuning.",
+)
+@click.option(
+    "--compare-published", is_flag=True, help="In place of findings, the two published rules beside ours."
+)
+def command(  # noqa: PLR0913  one argument an option
+    *,
     paths: tuple[str, ...],
     output: str,
     fail_on: Severity | None,
     since: datetime | None,
     until: datetime | None,
     processes: int | None,
+    tuning: str | None,
+    staged: bool,
+    context: str | None,
+    compare: tuple[str, str] | None,
+    compare_published: bool,
 ) -> int:
     """Detect in CloudTrail files: .json, .jsonl, .ndjson, each also .gz, folders of them, or - for standard input.
 
     Exits 0 when all was read, 1 when a file or a part of one could not be, 2 for wrong usage, 3 when --fail-on
-    is met.
+    is met: by a finding that is neither suppressed nor staged; with --compare, by one that the change adds,
+    removes or changes. A difference alone is no failure.
     """
+    _check_usage(compare, tuning, context, output, published=compare_published)
+    old, new = compare or (tuning, None)
+    plan = Plan(
+        tuning=_tuning(old),
+        newer=_tuning(new) if compare else None,
+        published=compare_published,
+        staged=staged,
+        context=context_file.read(Path(context)) if context else NO_CONTEXT,
+    )
     files, problems = find_files(paths)
     for problem in problems:
         complain(problem)
     if not files:
         return 1
-    totals, severities = FileReport("all files"), Counter[Severity]()
-    bad = len(problems)
-    for report in _with_progress(files, processes):
+    view: View[Any] = CHANGES if compare else BESIDE if compare_published else FINDINGS
+    totals, counts, levels = FileReport("all files"), Counter[str](), set[Severity]()
+    bad, shown = len(problems), []
+    for report in _with_progress(files, processes, plan):
         bad += report.problem is not None
-        if report.problem is not None:
-            complain(f"{report.file}: {report.problem}")
-        kept = [finding for finding in report.findings if _within(finding, since, until)]
-        severities.update(finding.severity for finding in kept)
+        kept = [row for row in view.rows(report) if _within(row, since, until)]
+        for row in kept:
+            counts.update(view.labels(row))
+            levels.update(view.levels(row))
         _add(totals, report)
         if output == "table":
-            totals.findings.extend(kept)
-        if output in _FORMATS:
-            for finding in kept:
-                sys.stdout.buffer.write(_FORMATS[output].encode(finding, MAX_FINDING_BYTES) + b"\n")
-            sys.stdout.buffer.flush()
-    if output == "table" and totals.findings:
-        findings_table(totals.findings, console())
-    click.echo(_summary(len(files), bad, totals, severities), err=True)
-    if fail_on and any(severities[level] for level in SEVERITIES[SEVERITIES.index(fail_on) :]):
+            shown += kept
+        else:
+            _write(kept, output)
+    if shown:
+        view.show(shown, console())
+    click.echo(_summary(len(files), bad, totals, view.said(counts)), err=True)
+    if fail_on and not levels.isdisjoint(SEVERITIES[SEVERITIES.index(fail_on) :]):
         return 3
     return 1 if bad else 0
 
 
-def _within(finding: Finding, since: datetime | None, until: datetime | None) -> bool:
-    """A finding whose time is unknown is kept: nothing says that it is out."""
-    if finding.event_time is None:
+def _check_usage(
+    compare: tuple[str, str] | None, tuning: str | None, context: str | None, output: str, *, published: bool
+) -> None:
+    if compare and (published or tuning):
+        raise click.UsageError("--compare goes with neither --compare-published nor --tuning")
+    if (compare or published) and (context or output == "ocsf"):
+        raise click.UsageError("a comparison has no findings, so nothing for --context or --output ocsf")
+
+
+def _tuning(name: str | None) -> Tuning:
+    """Raises SettingsError. A suppression that has expired suppresses nothing, in old events either."""
+    if name in (None, NO_TUNING):
+        return UNTUNED
+    tuning = tuning_file.read(Path(name))
+    for suppression in tuning.suppressions:
+        if suppression.expired(datetime.now(UTC).date()):
+            complain(f"{name}: suppression {suppression.name!r} has expired and suppresses nothing")
+    return tuning
+
+
+def _within(row: Finding | Change | Beside, since: datetime | None, until: datetime | None) -> bool:
+    """What has no known time is kept: nothing says that it is out."""
+    if row.event_time is None:
         return True
-    moment = datetime.fromisoformat(finding.event_time)
+    moment = datetime.fromisoformat(row.event_time)
     return (since is None or moment >= since) and (until is None or moment < until)
+
+
+def _write(rows: Iterable[Finding | Change | Beside], output: str) -> None:
+    """A line each, at once: a reader downstream shall not wait for the next file."""
+    for row in rows:
+        line = (
+            _FORMATS[output].encode(row, MAX_FINDING_BYTES)
+            if isinstance(row, Finding)
+            else msgspec.json.encode(row)
+        )
+        sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def _add(totals: FileReport, report: FileReport) -> None:
@@ -107,13 +177,15 @@ def _add(totals: FileReport, report: FileReport) -> None:
     totals.bytes += report.bytes
 
 
-def _summary(files: int, bad: int, totals: FileReport, severities: Counter[Severity]) -> str:
-    by_severity = ", ".join(f"{severities[name]} {name}" for name in reversed(SEVERITIES) if severities[name])
-    unread = sum(count for (_, verdict), count in totals.verdicts.items() if verdict == "not_evaluable")
+def _summary(files: int, bad: int, totals: FileReport, said: str) -> str:
+    verdicts = Counter[str]()
+    for (_, verdict), count in totals.verdicts.items():
+        verdicts[verdict] += count
     parts = [
         f"{sum(totals.records.values()):,} records in {files:,} files",
-        f"{severities.total():,} findings" + (f" ({by_severity})" if by_severity else ""),
-        f"{unread:,} not evaluable" if unread else "",
+        said,
+        f"{verdicts['suppressed']:,} suppressed" if verdicts["suppressed"] else "",
+        f"{verdicts['not_evaluable']:,} not evaluable" if verdicts["not_evaluable"] else "",
         f"{totals.near_misses:,} near misses by letter case" if totals.near_misses else "",
         f"{sum(totals.ignored.values()):,} ignored" if totals.ignored else "",
         f"{sum(totals.rejected.values()):,} unreadable parts" if totals.rejected else "",
@@ -122,8 +194,10 @@ def _summary(files: int, bad: int, totals: FileReport, severities: Counter[Sever
     return ", ".join(part for part in parts if part)
 
 
-def _with_progress(files: list[str], processes: int | None) -> Iterator[FileReport]:
+def _with_progress(files: list[str], processes: int | None, plan: Plan) -> Iterator[FileReport]:
     with progress("scanning", len(files)) as advance:
-        for report in scan(files, processes):
+        for report in scan(files, processes, plan=plan):
+            if report.problem is not None:
+                complain(f"{report.file}: {report.problem}")
             yield report
             advance()

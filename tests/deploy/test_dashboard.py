@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.grafana import dashboard
+from service import canary
 from service.metrics import Metrics
 from service.rules import RULES
 from tests.broker import ROOT, Broker, free_ports, poll_until
@@ -42,7 +43,6 @@ NOT_SHOWN = {
 ZERO = {
     "Rule errors": "no event is known that makes a rule raise",
     "Screened messages": "detect.screen is not available in this version",
-    "Suppressed": "needs an operator's tuning",
 }
 
 # How a query is written -> the unit its panel must have. The first that fits counts.
@@ -133,6 +133,18 @@ def test_every_query_is_of_the_chosen_deployment() -> None:
 # --- the real thing ----------------------------------------------------------------------------------------------
 
 SEEN, ALSO_SEEN, NEVER_SEEN = "111122223333", "444455556666", "777788889999"
+CANARY_KEY = "a key for canaries, only for tests"
+SUPPRESSED = "arn:aws:iam::111122223333:user/portal"
+TUNING = f"""
+[[suppressions]]
+name = "portal"
+rules = ["sts-federation-token-issued"]
+principal_arn = "{SUPPRESSED}"
+owner = "identity team"
+reason = "the portal mints sessions for its users"
+expires = {datetime.now(UTC).date() + timedelta(days=1)}
+"""
+STAGED = ROOT / "tests" / "rules" / "samples" / "federated-user-changes-iam" / "fires-create-access-key.json"
 ADMIN = '{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
 
 
@@ -151,12 +163,21 @@ def load_of(number: int) -> list[bytes | None]:
         issuance(**common, errorCode="AccessDenied", requestParameters=None, responseElements=None),
         console_exchange(**common),
         quiet | {"eventSource": "sts.amazonaws.com", "eventName": "getfederationtoken"},
+        issuance(**common, userIdentity={"type": "IAMUser", "userName": "portal", "arn": SUPPRESSED}),
+        json.loads(STAGED.read_bytes()) | common,
     ]
     documents = [json.dumps(record).encode() for record in records]
     for wrap in JSON_WRAPS.values():
         documents += wrap(documents[:3])
     ignored = [None, b'{"messageType": "CONTROL_MESSAGE", "logEvents": []}']
     return [*documents, *ignored, b"rubbish", b'{"cut": "sho']
+
+
+def produce_canary(producer: Producer, topic: str, number: int) -> None:
+    now = datetime.now(UTC)
+    value = canary.attack(f"{canary.EVENT_ID_PREFIX}{number}", now)
+    mark = canary.seal(CANARY_KEY, topic, value, now)
+    producer.produce(topic, value, headers=[(canary.HEADER, mark)], partition=number % 2)
 
 
 @contextmanager
@@ -172,6 +193,8 @@ def under_load(broker: Broker, topic: str) -> Iterator[None]:
         while not done.wait(0.1):
             for value in load_of(number):
                 producer.produce(topic, value, partition=number % 2)
+            if number % 10 == 0:
+                produce_canary(producer, topic, number)
             producer.poll(0)
             number += 1
 
@@ -189,12 +212,17 @@ def under_load(broker: Broker, topic: str) -> Iterator[None]:
 def running(broker: Broker, topics: Sequence[str], folder: Path) -> Iterator[str]:
     """The real program; gives the address of its metrics."""
     (port,) = free_ports(1)
+    tuning = folder / "tuning.toml"
+    tuning.write_text(TUNING, encoding="utf-8")
     settings = {
+        "TUNING": f"{tuning}",
+        "CANARY__KEY": CANARY_KEY,
         "KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap,
         "KAFKA__GROUP_ID": f"group-{topics[0]}",
         "TOPICS__EVENTS": topics[0],
         "TOPICS__FINDINGS": topics[1],
         "TOPICS__DEAD_LETTERS": topics[2],
+        "TOPICS__STAGED": topics[3],
         "ACCOUNTS__EXPECTED": f"{SEEN},{ALSO_SEEN},{NEVER_SEEN}",
         "HTTP__HOST": "127.0.0.1",
         "HTTP__PORT": f"{port}",
@@ -231,7 +259,7 @@ class World:
 @pytest.fixture
 def world(own_broker: Broker, tmp_path: Path) -> Iterator[World]:
     """A service under load, scraped; meanwhile a second one comes and goes, and the broker is killed."""
-    topics = [own_broker.new_topic(3), own_broker.new_topic(), own_broker.new_topic()]
+    topics = [own_broker.new_topic(partitions) for partitions in (3, 1, 1, 1)]
     started = time.time()
     with (
         running(own_broker, topics, tmp_path) as address,

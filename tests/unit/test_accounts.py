@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from time import tzset
 from typing import Any
 
 import pytest
@@ -79,8 +80,16 @@ def test_an_event_without_a_readable_time_proves_nothing_and_the_next_one_counts
 @pytest.mark.parametrize(
     "time", ["2026-01-01 12:00:00", "2026-01-01T12:00:00.000000000", "2026-01-01T13:00:00+01:00"]
 )
-def test_times_of_other_forms_are_read_and_are_utc_where_no_zone_is_told(time: str) -> None:
-    assert looked(record(ONE, time)).newest == {ONE: NOON}
+def test_times_of_other_forms_are_read_and_are_utc_where_no_zone_is_told(
+    time: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    tzset()
+    try:
+        assert looked(record(ONE, time)).newest == {ONE: NOON}
+    finally:
+        monkeypatch.undo()
+        tzset()
 
 
 @pytest.mark.parametrize("account", [None, 111122223333, "1111", "", [ONE], {ONE: ONE}])

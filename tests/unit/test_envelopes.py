@@ -622,6 +622,22 @@ def test_what_cannot_be_decoded_in_full_is_a_decode_error() -> None:
         assert caught.value.reason in REASONS
 
 
+@pytest.mark.parametrize("data", [DOCUMENTS[0], *(data for data, _ in ENVELOPES.values()), b"{}", b"x"])
+def test_what_the_data_was_taken_out_of_is_the_outermost_envelope(data: bytes) -> None:
+    parts = unwrap(data, envelope="avro")
+    assert {part.envelope for part in records(parts)} <= {"avro"}
+    assert names(parts) == names(unwrap(data))
+
+
+def test_a_record_is_decoded_by_its_own_decoder() -> None:
+    def decode(data: bytes) -> object:
+        return {"length": len(data)} if data else []
+
+    assert load(Record(b"abc", None, None, "avro", decode)) == {"length": 3}
+    with pytest.raises(DecodeError):
+        load(Record(b"", None, None, "avro", decode))
+
+
 # --- properties ------------------------------------------------------------------------------------
 
 NAMES = texts | st.none() | numbers | st.lists(texts, max_size=2)
@@ -635,7 +651,10 @@ def any_records(draw: st.DrawFn) -> dict[str, Any]:
     return {**draw(extra), **draw(named)}
 
 
-ENVELOPE_KEYS = {"Records", "detail", "detail-type", "messageType", "logEvents", "Type", "Message"}
+ENVELOPE_KEYS = {
+    *("Records", "detail", "detail-type", "messageType", "logEvents", "Type", "Message"),
+    *("event", "aws", "api", "message", "json"),
+}
 
 
 @given(st.lists(any_records(), min_size=1, max_size=4), st.data())

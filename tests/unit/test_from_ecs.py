@@ -23,7 +23,7 @@ from tests.unit.shipped import (
     not_evaluable,
     only,
 )
-from tests.unit.strategies import ODDITIES, asking, console_exchange, issuance, paths, put, requests
+from tests.unit.strategies import ODDITIES, asking, base64_gzip, console_exchange, issuance, paths, put, requests
 
 LOUD = {
     "federation-token-requested",
@@ -153,11 +153,36 @@ def test_the_record_may_stand_elsewhere(place: str) -> None:
     assert loaded({key: value for key, value in shipped.items() if key not in ("event", "aws")}) == record
 
 
-def test_an_original_in_an_original_is_not_followed_for_ever() -> None:
-    shipped: dict[str, Any] = trail()
+def test_an_original_may_hold_a_document_again() -> None:
+    """As where one shipper reads what another one wrote."""
+    shipped = document("ecs-agent")
     for _ in range(6):
         shipped = {**trail(), "event": {**trail()["event"], "original": json.dumps(shipped)}}
-    assert facts(loaded(shipped)) == facts(loaded(trail()))
+    assert facts(loaded(shipped)) == facts(document("record-issuance"))
+
+
+def test_nothing_is_decompressed_once_a_document_was_told() -> None:
+    """That budget is the message's, and spent by then."""
+    shipped = document("ecs-agent")
+    shipped["event"]["original"] = json.dumps([base64_gzip(json.dumps(issuance()).encode()).decode()])
+    assert facts(loaded(shipped)) == facts(document("record-issuance"))
+
+
+def test_text_may_stand_in_the_objects_place() -> None:
+    assert loaded(trail(flattened={"request_parameters": "{name=text}"}))["requestParameters"] == {"name": "text"}
+
+
+def test_a_document_of_arrays_is_read() -> None:
+    """As a search of Elasticsearch's returns fields: each an array, dotted."""
+    fields = flat(document("ecs-agent"), "flattened")
+    shipped = {key: value if isinstance(value, list) else [value] for key, value in fields.items()}
+    assert facts(loaded(shipped)) == facts(document("record-issuance"))
+
+
+def test_keys_of_many_dots_raise_nothing() -> None:
+    deep = {"json." + "a." * 5_000: 1, "aws.cloudtrail.flattened.request_parameters." + "a." * 5_000: 1}
+    assert isinstance(parts({"@timestamp": "x", "json." + "a." * 5_000: 1})[0], Ignored)
+    assert clauses(trail() | deep) == {"federation-token-requested"}
 
 
 def test_objects_are_preferred_to_text() -> None:
@@ -208,6 +233,7 @@ POLICY = '{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}'
         (f"{{policyArns=[{ADMIN}", "administrator-access-policy", "administrator-access-lookalike"),
         (f"{{policy={POLICY}", "inline-policy-full-admin", "duration-over-24h"),
         (f"{{policy={POLICY[:-5]}", None, "inline-policy-full-admin"),
+        ('{policy={"Statement":[{}', None, "administrator-access-policy"),
         ('{policy={"Statement": oops, durationSeconds=129600}', "duration-over-24h", "inline-policy-full-admin"),
         ("{durationSeconds=900, durationSeconds=129600}", None, "duration-over-24h"),
         ("{tags=[{key=a, value={x=}], durationSeconds=129600, name=y}}]}", None, "duration-over-24h"),
@@ -319,7 +345,7 @@ def test_a_document_of_something_else_is_ignored(shipped: dict[str, Any], kind: 
     ("shipped", "reason"),
     [
         ({"event": {"dataset": "aws.cloudtrail"}}, "not_a_record"),
-        ({"event": {"dataset": "aws.cloudtrail", "original": '{"eventName":"GetFede'}}, "not_a_record"),
+        ({"event": {"dataset": "aws.cloudtrail", "original": '{"eventName":"GetFede'}}, "json"),
         ({"@timestamp": "x", "message": '{"eventName":"GetFede'}, "json"),
         ({"message": "hello"}, "not_a_record"),
         ({"event": "x"}, "not_a_record"),
@@ -392,7 +418,12 @@ def test_nor_out_of_a_text_that_is_cut(end: int) -> None:
     shipped = document("ecs-filebeat-text-only")
     whole = shipped["aws"]["cloudtrail"]["response_elements"]
     start = whole.index(TOKEN)
-    for text in (whole[: start + end], whole[end:], whole.replace("credentials={", "credentials=", 1)[:-end]):
+    for text in (
+        f"the token is {TOKEN}",
+        whole[: start + end],
+        whole[end:],
+        whole.replace("credentials={", "credentials=", 1)[:-end],
+    ):
         shipped["aws"]["cloudtrail"]["response_elements"] = text
         assert TOKEN[:8] not in json.dumps(findings(shipped))
 

@@ -168,6 +168,7 @@ def test_arns_may_be_flattened(unmapped: dict[str, Any]) -> None:
         {"requestParameters.policyArns": "[{arn=" + ADMIN + "}]"},
         {"requestParameters.policyArns": "[{"},
         {"requestParameters.policyArns": [], "requestParameters.policyArns.0.arn": ADMIN},
+        {"requestParameters.policyArns.0.arn": ADMIN, "requestParameters.policyArns": []},
     ],
 )
 def test_arns_that_cannot_be_told_are_unknown(unmapped: dict[str, Any]) -> None:

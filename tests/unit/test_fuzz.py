@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import DecodeError
-from tests.fuzz import fuzz_core
+from tests.fuzz import fuzz_core, fuzz_shipped
 
 SEED = 20_241_130
 
@@ -42,3 +42,15 @@ def test_a_seed_makes_the_same_inputs_again() -> None:
     made = [fuzz_core.make(1, 7, records) for _ in range(2)]
     assert made[0] == made[1]
     assert made[0] != fuzz_core.make(1, 8, records)
+
+
+@pytest.mark.parametrize("target", sorted(fuzz_shipped.TARGETS))
+def test_a_short_fuzz_run_of_each_decoder_raises_nothing(target: str, tmp_path: Path) -> None:
+    figures, culprit = fuzz_core.fuzz(SEED, 1_000, 100, tmp_path, fuzz_shipped.TARGETS[target])
+    assert culprit is None
+    assert figures.inputs == 1_000
+    if target == "java-map":
+        assert min(figures.maps, figures.doubtful_maps, figures.no_maps) > 50
+    else:
+        assert figures.records > 500
+        assert figures.findings > 200

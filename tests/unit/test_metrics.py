@@ -7,11 +7,13 @@ import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.canary import Result
 from service.detect import Detector
 from service.envelopes import REASONS, Envelope, IgnoredKind
 from service.finding import SEVERITIES
@@ -44,6 +46,9 @@ CONTRACT = {
     "near_misses_total": ("counter", set()),
     "screened_messages_total": ("counter", set()),
     "ready": ("gauge", set()),
+    "staged_findings_total": ("counter", {"rule", "severity", "outcome"}),
+    "canaries_total": ("counter", {"result"}),
+    "canary_last_success_timestamp_seconds": ("gauge", set()),
     "account_newest_event_timestamp_seconds": ("gauge", {"account"}),
     "build_info": ("gauge", {"version"}),
 }
@@ -81,6 +86,7 @@ def full_batch() -> Batch:
 
 def exercise(metrics: Metrics) -> None:
     metrics.committed(full_batch(), 0.25)
+    metrics.committed(with_findings(stage="staged"), 0.25)
     metrics.failed(full_batch())
     for kind in ("assigned", "revoked", "lost"):
         metrics.rebalanced(kind, 3, 1)
@@ -110,7 +116,7 @@ def test_every_value_of_a_label_is_one_of_a_known_few(metrics: Metrics) -> None:
         "envelope": set(get_args(Envelope)),
         "kind": {*get_args(IgnoredKind), "assigned", "revoked", "lost"},
         "reason": set(REASONS),
-        "result": {"success", "failure"},
+        "result": {"success", "failure", *get_args(Result)},
         "rule": set(RULE_IDS),
         "severity": set(SEVERITIES),
         "outcome": {"success", "failure"},
@@ -223,6 +229,29 @@ def test_partitions_are_those_of_the_last_rebalance(metrics: Metrics) -> None:
     metrics.rebalanced("revoked", 2, 0)
     assert (value(metrics, "assigned_partitions"), value(metrics, "paused_partitions")) == (2, 0)
     assert value(metrics, "rebalances_total", kind="revoked") == 1
+
+
+def with_findings(**changes: Any) -> Batch:
+    batch = Batch(polled_at=0)
+    batch.findings = [msgspec.structs.replace(finding, **changes) for finding in full_batch().findings]
+    return batch
+
+
+@pytest.mark.parametrize("changes", [{"stage": "staged"}, {"canary": True}, {"suppressed_by": "portal"}])
+def test_findings_that_nobody_is_to_act_on_are_not_among_those_that_alerts_count(
+    metrics: Metrics, changes: dict[str, object]
+) -> None:
+    batch = with_findings(**changes)
+    metrics.committed(batch, 0.25)
+    counted = [line for line in metrics.text().splitlines() if line.startswith(b"tokentrail_findings_total{")]
+    assert counted
+    assert all(line.endswith(b" 0.0") for line in counted)
+    staged = [
+        line for line in metrics.text().splitlines() if line.startswith(b"tokentrail_staged_findings_total{")
+    ]
+    assert sum(float(line.split()[-1]) for line in staged) == ("stage" in changes) * len(batch.findings)
+    canary = value(metrics, "canary_last_success_timestamp_seconds") or 0
+    assert (canary > 0) is ("canary" in changes)
 
 
 def with_event_of(account: str, seconds: float) -> Batch:

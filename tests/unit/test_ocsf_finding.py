@@ -307,6 +307,14 @@ def test_observables_are_what_a_responder_looks_for() -> None:
     }
 
 
+def test_an_account_is_called_what_the_operator_calls_it() -> None:
+    named = msgspec.structs.replace(loud(), account_alias="billing")
+    assert [written(finding)["cloud"]["account"]["name"] for finding in (named, loud())] == [
+        "billing",
+        "111122223333",
+    ]
+
+
 def test_issuance_and_console_exchange_share_a_correlation_id() -> None:
     found = [finding for record in (issuance(), console_exchange()) for finding in findings(record)]
     assert len({written(finding)["metadata"]["correlation_uid"] for finding in found}) == 1

@@ -208,6 +208,18 @@ def test_findings_are_written_in_the_format_that_is_asked_for() -> None:
     assert dict(message.headers() or [])["content-type"] == b"text/plain"
 
 
+def test_an_attackers_text_breaks_no_header_and_leaves_the_key_as_it_is() -> None:
+    arn = "arn:aws:iam::111122223333:user/\x1b[2J\n" + "\N{GRINNING FACE}" * 2_000
+    world = World()
+    world.events.append(encoded(issuance(userIdentity={"type": "IAMUser", "arn": arn})))
+    world.pipeline.run_once()
+    message = only(world.findings.messages)
+    subject = dict(message.headers() or [])["ce_subject"] or b""
+    assert (message.key() or b"").decode().startswith(arn[:200])
+    assert subject.decode().isprintable()
+    assert len(subject.decode()) == 256
+
+
 @pytest.mark.parametrize("topic", ["staged", None])
 def test_findings_of_rules_on_trial_go_to_their_own_topic_or_nowhere(topic: str | None) -> None:
     """They are counted apart either way, and page nobody."""

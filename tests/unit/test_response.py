@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from service.cli import explain
 from service.detect import Detector
-from service.event import Event
+from service.event import REDACTED, Event
 from service.finding import Action, Finding, to_json
 from service.rules import RULES, STAGED
 from service.rules.containment import DENY_ALL, DENY_ALL_NAME, command
@@ -62,7 +62,8 @@ HOSTILE = (
 UNSHOWABLE = ("a\nb", "a\rb", "a\x00b", "a\x1b[2Jb", "a\u202eb", "a\u200fb", "a\u2028b", "a\x7fb")
 
 names = st.sampled_from(HOSTILE) | st.text(min_size=1, max_size=30)
-printable_names = names.filter(str.isprintable)
+# What a redacted name says is no name; a test of its own covers it.
+printable_names = names.filter(lambda name: name.isprintable() and REDACTED not in name)
 
 
 def findings(record: dict[str, Any]) -> list[Finding]:
