@@ -49,8 +49,10 @@ format: .venv/ready ## mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: .venv/ready ## write the tables of README.md that are made from the code
+docs: .venv/ready ## write what is made from the code: tables, the catalogue, the dashboard, the chart's copies
 	$(BIN)/python -m tests.docs
+	$(BIN)/python -m deploy.grafana.dashboard
+	$(BIN)/python -m tests.deploy.chart
 
 storm: .venv/ready ## faults on real workers and brokers: nothing lost, nothing doubled; ARGS="--control --seconds 600"
 	$(BIN)/python -m tests.storm $(ARGS)

@@ -36,6 +36,7 @@ EXIT_REFUSED: Final = 3
 
 STOP_SECONDS: Final = 20.0  # the pod's grace period is longer
 WATCH_SECONDS: Final = 5.0
+SLOW_SECONDS: Final = 15.0  # calls of the client last so long when brokers are away
 
 _log: Final = structlog.get_logger("app")
 
@@ -145,6 +146,8 @@ class Service:
             return f"waiting for {self._awaited}"
         if not self._source.joined:
             return "joining the consumer group"
+        if (still := time.monotonic() - self._pipeline.moved_at) > SLOW_SECONDS:
+            return f"no batch has ended for {still:.0f} s"
         return self._pipeline.trouble
 
     def _metrics_text(self) -> bytes:

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 TRIES: Final = 5  # before an outage is one, where registry.unavailable is not `retry`
 MAX_KNOWN: Final = 2_000  # schemas kept; a registry has some hundreds
-# A topic full of invented ids asks the registry for so many of them in that many seconds, and fills no memory.
+# In that many seconds, a topic full of invented ids has the registry asked for so many of them, or for so long: it
+# fills no memory, and holds up nothing until the watchdog acts.
 MAX_UNKNOWN: Final = 500
+MAX_UNKNOWN_ASKING: Final = 15.0
 UNKNOWN_SECONDS: Final = 30.0
 
 _WIRE_HEADER: Final = 5
@@ -67,48 +69,50 @@ class AvroReader:
         self._registry = registry
         self._settings = settings
         self._clock = clock
-        self._known: dict[bytes, Plan] = {}  # by the id's four bytes; what an id means never changes
-        self._unknown: dict[bytes, float] = {}  # ids the registry did not know, until when that is believed
+        self._known: dict[bytes, Plan] = {}  # by wire header; what an id means never changes
+        # Headers of ids that the registry did not know: until when that is believed, how long it took to say.
+        self._unknown: dict[bytes, tuple[float, float]] = {}
         self._by_fingerprint = schemas_in(settings.schemas)
 
     def unwrap(self, data: bytes, limit: int = DEFAULT_LIMIT) -> Sequence[Part]:
         """As `service.envelopes.unwrap`, but raises SchemaUnavailable, or Refused by a registry."""
-        first = data[:1]
-        if first not in _FIRST_BYTES:
+        if data[:1] not in _FIRST_BYTES:
             return envelopes.unwrap(data, limit)
-        if first == b"\0" and len(data) > 4:
-            identity = data[1:5]
-            plan = self._known.get(identity)
-            # Of the ids that are known, those below 2^27 cannot be text in UTF-16, nor without this byte in UTF-32.
-            if plan is not None and data[3] not in _TEXT_BEGINS:
-                return plan(data, limit)
-            if not _is_wide_text(data):
-                return (plan or self._looked_up(identity))(data, limit)
+        header = data[:_WIRE_HEADER]
+        plan = self._known.get(header)
+        if plan is not None and header[3] not in _TEXT_BEGINS:  # so no text in UTF-32
+            return plan(data, limit)
+        if len(header) == _WIRE_HEADER and header[0] == 0 and not _is_wide_text(data):
+            return (plan or self._looked_up(header))(data, limit)
         return unwrap_unregistered(data, limit, self._by_fingerprint)
 
-    def _looked_up(self, identity: bytes) -> Plan:
-        (schema_id,) = struct.unpack(">I", identity)
+    def _looked_up(self, header: bytes) -> Plan:
+        _, schema_id = struct.unpack(">bI", header)
         if self._registry is None:
             return _rejecting("no registry is configured")
-        if not self._may_ask(identity):
+        if not self._may_ask(header):
             return self._not_known(schema_id)
+        began = self._clock()
         try:
             registered = self._registry.by_id(schema_id)
         except SchemaUnavailable as error:
             return self._unavailable(str(error), self._registry.failures)
         if registered is None:
-            self._unknown[identity] = self._clock() + UNKNOWN_SECONDS
+            now = self._clock()
+            self._unknown[header] = (now + UNKNOWN_SECONDS, now - began)
             return self._not_known(schema_id)
         if len(self._known) >= MAX_KNOWN:
             del self._known[next(iter(self._known))]
-        plan = self._known[identity] = _plan_of(registered)
+        plan = self._known[header] = _plan_of(registered)
         return plan
 
-    def _may_ask(self, identity: bytes) -> bool:
+    def _may_ask(self, header: bytes) -> bool:
         now = self._clock()
-        while self._unknown and self._unknown[oldest := next(iter(self._unknown))] <= now:
+        while self._unknown and self._unknown[oldest := next(iter(self._unknown))][0] <= now:
             del self._unknown[oldest]
-        return identity not in self._unknown and len(self._unknown) < MAX_UNKNOWN
+        if header in self._unknown or len(self._unknown) >= MAX_UNKNOWN:
+            return False
+        return sum(seconds for _, seconds in self._unknown.values()) < MAX_UNKNOWN_ASKING
 
     def _not_known(self, schema_id: int) -> Plan:
         problem = f"schema {schema_id} is not in the registry"

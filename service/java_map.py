@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _MAX_DEPTH: Final = 20
-_MAX_BROKEN: Final = 3  # each try to read JSON may look at the whole rest of the text
 _KEY: Final = re.compile(r"""\s*([^\s={}\[\],"']+)=""")
 _NEXT_KEY: Final = re.compile(r""",\s+[^\s={}\[\],"']+=""")
 _NEXT_ELEMENT: Final = re.compile(r",\s")
@@ -57,7 +56,6 @@ class _Reading:
         self._at = 1
         self._closers = "}"  # of what is open, innermost first
         self._key = ""  # of the outermost map
-        self._broken = 0
 
     def map(self) -> dict[str, object]:
         """From behind the opening brace to behind the closing one, or to the end of the text."""
@@ -121,11 +119,8 @@ class _Reading:
     def _json(self) -> object:
         start = self._at
         try:
-            if self._broken >= _MAX_BROKEN:
-                return None
             value, end = _decode(self.text, start)
         except (ValueError, RecursionError):
-            self._broken += 1
             return None
         self._at = _blank(self.text, end)
         return self.text[start:end] if value else value

@@ -17,7 +17,8 @@ from service.mending import decode_json
 
 _JUDGED: Final = ("durationSeconds", "policy", "policyArns")
 _BELOW_JUDGED: Final = re.compile(rf"({'|'.join(_JUDGED)})\W", re.ASCII)
-_MENTIONED: Final = {key: re.compile(rf"""\b{key}\s*["']?\s*[=:]""", re.ASCII) for key in _JUDGED}
+# Where a key may stand. No name, tag or ARN that the API takes can look like it.
+_MENTIONED: Final = {key: re.compile(rf"""(?:\{{|,\s)\s*["']?{key}["']?\s*[=:]""", re.ASCII) for key in _JUDGED}
 _UNREADABLE: Final = "[unreadable]"
 
 
@@ -29,8 +30,8 @@ def request(value: object) -> object:
 
 
 def response(value: object) -> object:
-    """Response elements as CloudTrail has them. Text that cannot be read is not handed on: somewhere in it is a
-    session token, and no telling where.
+    """Response elements as CloudTrail has them. What cannot be read is not handed on: somewhere in it is a session
+    token, and no telling where.
     """
     if isinstance(value, str) and value.strip() == "null":
         return None
@@ -38,8 +39,11 @@ def response(value: object) -> object:
         read = java_map.read(value)
         value = _json(value) or (_UNREADABLE if read is None else read.values)
     if not isinstance(value, Mapping):
-        return value
-    return {key: opened(inner) for key, inner in unflattened(value).items()}
+        return None if value is None else _UNREADABLE
+    elements = {key: opened(inner) for key, inner in unflattened(value).items()}
+    if not isinstance(elements.get("credentials", {}), Mapping):
+        elements["credentials"] = _UNREADABLE
+    return elements
 
 
 def _request_of_text(text: str) -> object:
@@ -52,13 +56,24 @@ def _request_of_text(text: str) -> object:
     if read is None:
         return text
     whole = read.closed and not read.doubtful  # else keys may lie in what was cut or misread
+    outside = _without_json(text, read)
     for key in _JUDGED:
-        mentions = sum(1 for _ in _MENTIONED[key].finditer(text))  # read once or not, it must not stand elsewhere
+        mentions = sum(
+            1 for _ in _MENTIONED[key].finditer(outside)
+        )  # read once or not, it must not stand elsewhere
         known = mentions == 1 if key in read.values else whole and mentions == 0
         cut = key == read.cut and not (key == "durationSeconds" and _is_whole(read.values[key]))
         if not known or cut or key in read.doubtful:
             read.values[key] = _unreadable(key, read.values.get(key))
     return _checked(read.values)
+
+
+def _without_json(text: str, read: java_map.JavaMap) -> str:
+    """JSON says for certain where it ends, so what it mentions is no key of ours."""
+    for key, value in read.values.items():
+        if isinstance(value, str) and value.startswith("{") and key not in read.doubtful:
+            text = text.replace(value, "", 1)
+    return text
 
 
 def _is_whole(seconds: object) -> bool:

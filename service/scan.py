@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from multiprocessing import active_children
 from pathlib import Path
 from signal import SIGINT, SIGTERM, signal
 from threading import Event
-from typing import IO, Final, cast
+from typing import IO, Final, TypeVar, cast
 
 import msgspec
 from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor, IsalError
@@ -26,6 +26,7 @@ from service.context import NO_CONTEXT, Context
 from service.detect import Detector
 from service.envelopes import DEFAULT_LIMIT, Ignored, Part, Record, load, unwrap
 from service.errors import DecodeError, WorldError
+from service.event_times import Times
 from service.finding import Finding, Origin
 from service.rules import RULES, STAGED
 from service.tuning import UNTUNED, Tuning
@@ -37,7 +38,8 @@ BLOCK_BYTES: Final = 16 * 1024 * 1024
 _PIECE_BYTES: Final = 256 * 1024
 MAX_DOCUMENT_BYTES: Final = 2 * 1024**3
 _SERIAL_BYTES: Final = 4 * 1024 * 1024  # below it, starting processes costs more than it saves
-_told_to_end: Final = Event()  # set in a worker process only: nobody reads what it answers then
+told_to_end: Final = Event()  # set in a worker process only: nobody reads what it answers then
+T = TypeVar("T")
 _READ_ERRORS: Final[tuple[type[Exception], ...]] = (OSError, EOFError, cast("type[Exception]", IsalError))
 
 
@@ -53,6 +55,7 @@ class Plan:
     newer: Tuning | None = None
     published: bool = False
     staged: bool = False  # apply the rules on trial too
+    times: bool = False  # note when the records happened
     context: Context = NO_CONTEXT
 
     @property
@@ -76,6 +79,7 @@ class FileReport:
     rejected: Counter[str] = field(default_factory=Counter)  # by reason
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)  # by rule and verdict
     near_misses: int = 0
+    times: Times = field(default_factory=Times)
     bytes: int = 0
     problem: str | None = None
 
@@ -111,7 +115,11 @@ def scan(
 
     `schemas` is a folder as the setting registry.schemas names one, for files that are an Avro single object.
     """
-    one = partial(scan_file, schemas=schemas, plan=plan)
+    yield from each(files, partial(scan_file, schemas=schemas, plan=plan), processes)
+
+
+def each(files: Sequence[str], one: Callable[[str], T], processes: int | None = None) -> Iterator[T]:
+    """What `one` makes of each file, in their order. It and its answers may travel between processes."""
     processes = min(processes or os.cpu_count() or 1, len(files))
     size = sum(Path(file).stat().st_size for file in files if file != STANDARD_INPUT and Path(file).exists())
     if processes < 2 or size < _SERIAL_BYTES:
@@ -133,7 +141,7 @@ def scan(
 def _heed_signals() -> None:
     """A worker told to end leaves its file where it is: killed amid its answer it would block the others."""
     for number in (SIGINT, SIGTERM):
-        signal(number, lambda *_: _told_to_end.set())
+        signal(number, lambda *_: told_to_end.set())
 
 
 def scan_file(file: str, schemas: Path | None = None, plan: Plan = PLAIN) -> FileReport:
@@ -142,9 +150,11 @@ def scan_file(file: str, schemas: Path | None = None, plan: Plan = PLAIN) -> Fil
     applied = _Applied(plan)
     index = 0
     try:
-        for part in _parts(file, report, schemas):
-            if _told_to_end.is_set():
+        for part in parts(file, report, schemas):
+            if told_to_end.is_set():
                 return report
+            if plan.times and isinstance(part, Record):
+                report.times.note(part.data)
             _take(report, applied, part, index)
             index += 1
     except RecursionError:
@@ -155,7 +165,8 @@ def scan_file(file: str, schemas: Path | None = None, plan: Plan = PLAIN) -> Fil
     return report
 
 
-def _parts(file: str, report: FileReport, schemas: Path | None) -> Iterator[Part]:
+def parts(file: str, report: FileReport, schemas: Path | None = None) -> Iterator[Part]:
+    """All that the file holds, as far as it can be read; `report` hears its size and what is wrong with it."""
     pieces = _content(file, report)
     first = next(pieces, b"")
     pieces = chain((first,), pieces)

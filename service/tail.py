@@ -38,7 +38,7 @@ class Follower:
 
     def __init__(self, settings: KafkaSettings, topic: str, start: Start) -> None:
         """`end` is the topic's end at this moment. Raises Unreachable or Refused."""
-        # Without a subscription a group is a name only. An offset that retention overtakes meanwhile is no loss here.
+        # Without a subscription the group is a name only. What retention takes meanwhile is no loss here.
         own = {"auto.offset.reset": "earliest", "statistics.interval.ms": 0}
         self._consumer = new_client(Consumer, {**consumer_config(settings), **own})
         self._topic = topic

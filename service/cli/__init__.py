@@ -18,6 +18,8 @@ _COMMANDS: Final = {
     "scan": "the same detector over CloudTrail files and folders",
     "explain": "each rule and clause on one event: held or not, and why",
     "feed": "CloudTrail files into the events topic",
+    "tail": "findings of a running system, as they come",
+    "canary": "an attack that nobody made, sent through the running system to see it found",
     "redrive": "dead letters into the events topic again, after a fix",
     "rules": "the catalogue of rules",
     "schema": "the finding's JSON or Avro schema",

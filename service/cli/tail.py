@@ -5,7 +5,6 @@ import sys
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from service import log
@@ -44,7 +43,7 @@ _RULE_IDS = [rule.id for rule in (*RULES, *STAGED)]
     help="json: each finding on a line, as it is in the topic; of one in Avro, its fields as JSON.",
 )
 @settings_options
-def command(  # noqa: PLR0913  one argument an option
+def command(
     *,
     start: Start,
     severity: Severity | None,
@@ -64,9 +63,9 @@ def command(  # noqa: PLR0913  one argument an option
     log.configure(settings.log.level, settings.log.format, sys.stderr)
     wanted = Wanted(severity=severity, rules=rules, canary=canary)
     show = _Shown(Findings(connect(settings.registry)), as_json=output == "json")
+    follower = Follower(settings.kafka, settings.topics.findings, start)
+    told = False
     try:
-        follower = Follower(settings.kafka, settings.topics.findings, start)
-        told = False
         while True:
             for message in follower.poll():
                 if wanted(headers_of(message)):
@@ -76,6 +75,8 @@ def command(  # noqa: PLR0913  one argument an option
             told = follower.trouble is not None
     except KeyboardInterrupt:
         return 0
+    finally:
+        follower.close()
 
 
 class _Shown:
@@ -84,7 +85,7 @@ class _Shown:
     def __init__(self, findings: Findings, *, as_json: bool) -> None:
         self._findings = findings
         self._as_json = as_json
-        self._out: Console = console()
+        self._out = console()
 
     def __call__(self, message: Message) -> None:
         try:
@@ -112,11 +113,11 @@ def text_of(line: Line) -> Text:
     style = STYLES.get(line.severity or "", "")
     cells = [cell(line.time), cell(line.severity, style), cell(line.rule)]
     text = Text(style="dim" if line.notes else "")
-    for one, width in zip(cells, _WIDTHS, strict=True):
-        text.append_text(one)
-        text.append(" " * (max(0, width - len(one)) + 2))
-    for one in (line.title, line.principal, line.account):
-        text.append_text(cell(one))
+    for padded, width in zip(cells, _WIDTHS, strict=True):
+        text.append_text(padded)
+        text.append(" " * (max(0, width - len(padded)) + 2))
+    for field in (line.title, line.principal, line.account):
+        text.append_text(cell(field))
         text.append("  ")
     text.append(" ".join(f"[{note}]" for note in line.notes))
     text.rstrip()

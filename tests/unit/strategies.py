@@ -227,7 +227,9 @@ def policies(of: st.SearchStrategy[Json] | None = None) -> st.SearchStrategy[dic
 @st.composite
 def requests(draw: st.DrawFn) -> dict[str, Json]:
     """A GetFederationToken that the API takes, or refused."""
-    name = draw(st.from_regex(re.compile(r"[\w+=,.@-]{2,32}", re.ASCII), fullmatch=True))
+    spoofs = st.sampled_from(["policy=", "a,policy=x", "durationSeconds=900", "x,policyArns=", "=,="])
+    name = draw(st.from_regex(re.compile(r"[\w+=,.@-]{2,32}", re.ASCII), fullmatch=True) | spoofs)
+    values = st.from_regex(re.compile(r"\w[\w .:/=+@-]{0,20}", re.ASCII), fullmatch=True)
     parameters = {
         "name": name,
         "durationSeconds": draw(st.integers(900, 129_600)),
@@ -239,8 +241,7 @@ def requests(draw: st.DrawFn) -> dict[str, Json]:
         "tags": [
             {
                 "key": "team",
-                "value": draw(st.from_regex(re.compile(r"\w[\w .:/=+@-]{0,20}", re.ASCII), fullmatch=True)).strip()
-                or "x",
+                "value": draw(values | spoofs.filter(lambda text: "," not in text)).strip() or "x",
             }
         ],
     }

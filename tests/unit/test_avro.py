@@ -21,7 +21,7 @@ from service.detect import Detector
 from service.envelopes import Part, Record, Rejected, load, unwrap
 from service.errors import DecodeError, Refused, SchemaUnavailable, SettingsError
 from service.finding import Finding, avro_schema, to_json
-from service.registry import Registry
+from service.registry import Registered, Registry
 from service.rules import RULES
 from service.scan import find_files, scan, scan_file
 from service.settings import RegistrySettings
@@ -581,6 +581,22 @@ def test_a_topic_full_of_invented_ids_neither_fills_memory_nor_hammers_the_regis
     clock.now += 31
     unwrapping.unwrap(message(1_000, DATA), LIMIT)
     assert len(server.requests) == 2 + MAX_UNKNOWN
+
+
+def test_a_registry_that_takes_its_time_to_know_nothing_is_asked_less(clock: Clock) -> None:
+    """Or a batch of invented ids would take longer than the watchdog lets anything take."""
+    asked: list[int] = []
+
+    class Slow(Registry):
+        def by_id(self, schema_id: int) -> Registered | None:
+            asked.append(schema_id)
+            clock.now += 2
+            return None
+
+    unwrapping = AvroReader(Slow(RegistrySettings.model_construct(url="mock://slow")), RegistrySettings(), clock)
+    for schema_id in range(100):
+        unwrapping.unwrap(message(schema_id, DATA), LIMIT)
+    assert len(asked) == 8
 
 
 def test_of_very_many_schemas_the_oldest_is_forgotten(server: FakeRegistry, reader: Reader) -> None:

@@ -175,6 +175,7 @@ def test_text_may_stand_in_the_objects_place() -> None:
 def test_a_document_of_arrays_is_read() -> None:
     """As a search of Elasticsearch's returns fields: each an array, dotted."""
     fields = flat(document("ecs-agent"), "flattened")
+    del fields["aws.cloudtrail.request_parameters"], fields["aws.cloudtrail.response_elements"]
     shipped = {key: value if isinstance(value, list) else [value] for key, value in fields.items()}
     assert facts(loaded(shipped)) == facts(document("record-issuance"))
 
@@ -233,6 +234,11 @@ POLICY = '{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}'
         (f"{{policyArns=[{ADMIN}", "administrator-access-policy", "administrator-access-lookalike"),
         (f"{{policy={POLICY}", "inline-policy-full-admin", "duration-over-24h"),
         (f"{{policy={POLICY[:-5]}", None, "inline-policy-full-admin"),
+        (
+            f"{{name=}}, policyArns=[], tags=[{{k={{x=}}], policyArns=[{ADMIN}]}}",
+            None,
+            "administrator-access-policy",
+        ),
         ('{policy={"Statement":[{}', None, "administrator-access-policy"),
         ('{policy={"Statement": oops, durationSeconds=129600}', "duration-over-24h", "inline-policy-full-admin"),
         ("{durationSeconds=900, durationSeconds=129600}", None, "duration-over-24h"),
@@ -243,6 +249,19 @@ def test_what_may_be_there_is_never_absent(text: str, fires: str | None, unknown
     shipped = trail(request_parameters=text)
     assert clauses(shipped) == {"federation-token-requested"} | ({fires} if fires else set())
     assert unknown in not_evaluable(shipped)
+
+
+def test_a_request_that_the_api_takes_cannot_make_itself_doubtful() -> None:
+    """Names, tags and a policy's own texts may spell our keys."""
+    condition = {"StringNotLike": {"aws:UserAgent": "}, durationSeconds=900, policy=, policyArns=[]}"}}
+    policy = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": condition}]}
+    parameters = document("record-issuance")["requestParameters"] | {
+        "name": "x,policy=,durationSeconds=900",
+        "tags": [{"key": "policyArns=", "value": "durationSeconds=900"}, {"key": "policy=", "value": "="}],
+        "policy": json.dumps(policy),
+    }
+    assert clauses(trail(request_parameters=java(parameters))) == LOUD
+    assert not_evaluable(trail(request_parameters=java(parameters))) == set()
 
 
 hostile = st.text('{}[]=,:" ab\\', max_size=12) | st.sampled_from(
@@ -426,6 +445,22 @@ def test_nor_out_of_a_text_that_is_cut(end: int) -> None:
     ):
         shipped["aws"]["cloudtrail"]["response_elements"] = text
         assert TOKEN[:8] not in json.dumps(findings(shipped))
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        [["sessionToken", TOKEN]],
+        {"credentials": f"ASIAIOSFODNN7EXAMPLE {TOKEN}"},
+        {"credentials": ["sessionToken", TOKEN]},
+        {"credentials": json.dumps({"sessionToken": TOKEN})},
+        {"credentials.sessionToken": TOKEN},
+        {"credentials.sessionToken": TOKEN, "credentials": 7},
+    ],
+)
+def test_nor_out_of_elements_of_wrong_types(elements: Any) -> None:
+    assert TOKEN not in json.dumps(findings(trail(flattened={"response_elements": elements})))
+    assert TOKEN not in json.dumps(findings(trail(response_elements=elements)))
 
 
 # --- properties ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.java_map import JavaMap, read
+from tests.unit.shipped import java
 
 ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
 POLICY = '{"Version": "2012-10-17", "Statement": [{"Sid": "a, b=c}]}, ", "Effect": "Allow", "Action": "*"}]}'
@@ -106,14 +107,6 @@ values = st.recursive(
     lambda inner: st.lists(inner, min_size=1, max_size=3) | st.dictionaries(keys, inner, max_size=3),
     max_leaves=8,
 )
-
-
-def java(value: object) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}={java(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(java, value)) + "]"
-    return "null" if value is None else str(value)
 
 
 @given(st.dictionaries(keys, values, max_size=4))

@@ -138,6 +138,10 @@ CASES: dict[str, tuple[dict[str, Any], list[Action]]] = {
     "root's failed try": (failed(called_by(ROOT, "Root")), [deactivate()]),
     "root by password": (put(called_by(ROOT, "Root"), ("userIdentity", "accessKeyId"), ""), []),
     "a console exchange": (console_exchange(), [deny("User", "alice")]),
+    "a session whose key is no session's": (
+        put(console_exchange(), ("userIdentity", "accessKeyId"), KEY),
+        [deny("User", "alice")],
+    ),
     "a failed console exchange": (failed(console_exchange()), [deny("User", "alice")]),
     "a console exchange of a session of root": (issued_by(ROOT), []),
     "a console exchange of an unknown issuer": (issued_by(None), []),
