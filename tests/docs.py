@@ -40,9 +40,10 @@ def metrics_table() -> str:
 
 def rules_table() -> str:
     rows = ["| rule | fires on | clauses |", "| --- | --- | --- |"]
-    for rule in RULES:
+    for rule in EVERY_RULE:
         clauses = ", ".join(f"`{clause.name}`" for clause in rule.clauses)
-        rows.append(f"| `{rule.id}` | {_cell(rule.summary)} | {clauses} |")
+        on_trial = " (on trial)" if rule.stage else ""
+        rows.append(f"| `{rule.id}`{on_trial} | {_cell(rule.summary)} | {clauses} |")
     return "\n".join(rows)
 
 

@@ -116,10 +116,10 @@ def test_a_good_file(tmp_path: Path) -> None:
         ('"payments"', "7", 3, "Expected `str"),
         ("user/portal-*", "*", 7, "matches everybody"),
         ("arn:aws:iam::*:user/portal-*", "arn:aws:sts::111122223333:federated-user/x", 7, "no ARN of IAM"),
-        ("owner = \"platform\"", "", 10, "missing required field `owner`"),
-        ("principal_arn = \"arn:aws:iam::111122223333:role", "principal = \"arn:aws:iam::111122223333:role", 12,
+        ('owner = "platform"', "", 10, "missing required field `owner`"),
+        ('principal_arn = "arn:aws:iam::111122223333:role', 'principal = "arn:aws:iam::111122223333:role', 12,
          "unknown field `principal`"),
-        ("[[brokers]]\nname = \"vault\"", "[broker]\nname = \"vault\"", 10, "unknown key"),
+        ('[[brokers]]\nname = "vault"', '[broker]\nname = "vault"', 10, "unknown key"),
         ("[accounts.", "[[accounts.", 1, "line 1"),
     ],
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """The registry's client against a little server: what each failure becomes, and how often it is asked."""
 
 import json
+import logging
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -56,6 +57,14 @@ def connect(server: FakeRegistry, clock: Clock) -> Iterator[Connect]:
 
 def test_a_schema_comes_by_its_id(server: FakeRegistry, connect: Connect) -> None:
     assert connect().by_id(server.add(SCHEMA)) == Registered("AVRO", json.dumps(SCHEMA))
+
+
+def test_asking_leaves_no_line_in_the_log(
+    server: FakeRegistry, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert connect().by_id(server.add(SCHEMA))
+    assert caplog.messages == []
 
 
 def test_an_id_the_registry_does_not_know_is_none(connect: Connect) -> None:
