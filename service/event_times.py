@@ -6,7 +6,7 @@ from typing import Final
 
 _KEYS: Final = (b"eventTime", b"@timestamp")
 # Within a text of JSON the quotes have backslashes before them.
-_TIME: Final = re.compile(rb'[\w@]+\\*"\s*:\s*\\*"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z', re.ASCII)
+_TIME: Final = re.compile(rb'\\*"\s*:\s*\\*"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z', re.ASCII)
 
 
 @dataclass(slots=True)
@@ -21,7 +21,7 @@ class Times:
         """Only CloudTrail's own form and ECS show the time in plain text; other records are not counted."""
         for key in _KEYS:
             at = record.find(key)
-            if at >= 0 and (found := _TIME.match(record, at)):
+            if at >= 0 and (found := _TIME.match(record, at + len(key))):
                 moment = found[1].decode() + "Z"
                 self._widen(moment, moment)
                 self.known += 1

@@ -26,14 +26,23 @@ MAX_SHOWN: Final = 1_000
 MAX_CALLS: Final = 2_000  # kinds of them
 OTHERS: Final = "other calls"
 _MAX_PARAMETERS: Final = 400
-_FEDERATED: Final = "federated-user/"
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-prefixes
+_KEY: Final = re.compile(rb"ASIA[A-Z0-9]{12,124}")
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_GetFederationToken.html; some writers escape the slash
+_USER: Final = re.compile(rb"federated-user\\*/([\w+=,.@-]{2,32})", re.ASCII)
+_FEDERATED_ARN: Final = re.compile(r"arn:[^:]*:sts::[^:]*:federated-user/[\w+=,.@-]{2,32}", re.ASCII)
 
 
 class Sought(msgspec.Struct, frozen=True):
-    """Access keys that were issued, and ARNs of federated users. `left_out` is how many were too many."""
+    """Access keys that were issued, and ARNs of federated users with their names.
+
+    `left_out` is how many are not looked for: too many, or not what AWS would issue (made unreadable, say, by
+    whoever shared the files), so that one could stand for many.
+    """
 
     keys: frozenset[str]
     arns: frozenset[str]
+    names: frozenset[str]
     left_out: int = 0
 
 
@@ -92,12 +101,17 @@ class Followed:
 
 def sought_of(findings: Iterable[Finding]) -> Sought:
     """The sessions that findings tell of, the foremost where there are too many."""
-    keys = dict.fromkeys(finding.issued_access_key_id for finding in findings)
-    arns = dict.fromkeys(finding.federated_user_arn for finding in findings)
-    known_keys = [key for key in keys if key]
-    known_arns = [arn for arn in arns if arn and _FEDERATED in arn]
-    too_many = max(0, len(known_keys) - MAX_SOUGHT) + max(0, len(known_arns) - MAX_SOUGHT)
-    return Sought(frozenset(known_keys[:MAX_SOUGHT]), frozenset(known_arns[:MAX_SOUGHT]), too_many)
+    told = [(finding.issued_access_key_id, finding.federated_user_arn) for finding in findings]
+    all_keys = {key: None for key, _ in told if key}
+    all_names = {arn: arn.rpartition("/")[2] for _, arn in told if arn}
+    keys = [key for key in all_keys if _KEY.fullmatch(key.encode())][:MAX_SOUGHT]
+    arns = [arn for arn in all_names if _FEDERATED_ARN.fullmatch(arn)][:MAX_SOUGHT]
+    return Sought(
+        keys=frozenset(keys),
+        arns=frozenset(arns),
+        names=frozenset(all_names[arn] for arn in arns),
+        left_out=len(all_keys) - len(keys) + len(all_names) - len(arns),
+    )
 
 
 def follow_ups(files: Sequence[str], sought: Sought, processes: int | None = None) -> Iterator[Followed]:
@@ -109,12 +123,11 @@ def follow_ups(files: Sequence[str], sought: Sought, processes: int | None = Non
 
 def _of_file(file: str, sought: Sought) -> Followed:
     followed = Followed()
-    names_one = _pattern(sought)
     with suppress(RecursionError):  # the first reading told of it
         for part in parts(file, FileReport(file)):
             if told_to_end.is_set():
                 break
-            if isinstance(part, Record) and names_one.search(part.data):
+            if isinstance(part, Record) and _may_tell(part.data, sought):
                 with suppress(DecodeError):
                     follow_up = _follow_up(load(part), sought)
                     if follow_up is not None:
@@ -122,12 +135,11 @@ def _of_file(file: str, sought: Sought) -> Followed:
     return followed
 
 
-def _pattern(sought: Sought) -> re.Pattern[bytes]:
-    """What a record has to hold. A name that is written with JSON escapes is missed, save for one of the slash."""
-    keys = [re.escape(key.encode()) for key in sorted(sought.keys)]
-    names = (arn.partition(_FEDERATED)[2] for arn in sorted(sought.arns))
-    users = [rb"federated-user\\*/" + re.escape(name.encode()) for name in names]
-    return re.compile(b"|".join((*keys, *users)))
+def _may_tell(data: bytes, sought: Sought) -> bool:
+    """Whether the record holds a key or a name; cheap, since nearly every record holds none."""
+    return (b"ASIA" in data and any(key.decode() in sought.keys for key in _KEY.findall(data))) or (
+        b"federated-user" in data and any(name.decode() in sought.names for name in _USER.findall(data))
+    )
 
 
 def _follow_up(record: dict[str, object], sought: Sought) -> FollowUp | None:

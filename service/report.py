@@ -1,14 +1,13 @@
 """A scan's findings as one HTML page that loads nothing and runs nothing.
 
-Event text is hostile. All that the template prints goes through `_shown`, which shows as escapes what could reorder
-or hide text, and then through Jinja's escaping; the page's own policy forbids scripts, and styles but its own.
+Event text is hostile. All that the template prints goes through `_shown`, which shows as escapes what could
+reorder or hide text, then through Jinja's escaping; the page's own policy forbids scripts, and styles but its own.
 """
 
 import base64
 import hashlib
-import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,7 +23,7 @@ from service import report_model, report_timeline
 from service.finding import Finding, rfc3339
 from service.follow_ups import Followed, Sought
 from service.log import printable
-from service.report_model import Occurrence, worst_first
+from service.report_model import worst_first
 from service.rules import RULES, STAGED
 from service.scan import FileReport
 from service.shortlist import Shortlist
@@ -56,13 +55,15 @@ def render(scanned: Scanned, now: datetime) -> str:
     found = report_model.occurrences(scanned.findings.kept)
     sessions = report_model.sessions(found, scanned.followed)
     style = (_HERE / "report.css").read_text()
-    return _environment().get_template("report.html").render(
+    template = _environment().get_template("report.html")
+    return template.render(
         scanned=scanned,
         now=now,
         version=version("tokentrail"),
         style=Markup(style),  # noqa: S704  a file of ours
         style_hash=_digest(style),
         found=found,
+        living=sum(session.issuance is not None and session.may_live(now) for session in sessions),
         severities=report_model.by_severity(scanned.findings.kept),
         sessions=sessions[:MAX_SESSIONS],
         all_sessions=sessions,
@@ -84,7 +85,13 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"when": _when, "record": _record, "number": "{:,}".format, "bytes": _bytes}
+    environment.filters |= {
+        "when": _when,
+        "rfc3339": rfc3339,
+        "record": _record,
+        "number": "{:,}".format,
+        "bytes": _bytes,
+    }
     return environment
 
 
@@ -92,3 +99,66 @@ def _shown(value: object) -> object:
     if value is None:
         return "–"  # noqa: RUF001  typography
     return printable(value, _MAX_TEXT) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _when(text: str | None) -> str:
+    """RFC 3339 for people; all times of a page are UTC."""
+    return "unknown time" if text is None else text.replace("T", " ").removesuffix("Z")
+
+
+def _record(event: dict[str, Any]) -> list[str]:
+    """The record as lines of JSON, cut."""
+    text = msgspec.json.format(msgspec.json.encode(event), indent=2).decode()
+    kept = text if len(text) <= _MAX_RECORD else f"{text[:_MAX_RECORD]}… [cut, {len(text)} characters]"
+    return kept.split("\n")
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1_000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1_000
+    return f"{count:.1f} TB"
+
+
+def _digest(style: str) -> str:
+    """How a policy names an element by its text (https://www.w3.org/TR/CSP3/#grammardef-hash-source)."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}"
+
+
+def _verdicts(totals: FileReport) -> list[tuple[str, list[int]]]:
+    """Each rule with how many matches, matches that were suppressed, unreadable events and errors it had."""
+    rules = [rule.id for rule in (*RULES, *STAGED) if any(known == rule.id for known, _ in totals.verdicts)]
+    kinds = ("match", "suppressed", "not_evaluable", "error")
+    return [(rule, [totals.verdicts[rule, kind] for kind in kinds]) for rule in rules]
+
+
+# --- the file ----------------------------------------------------------------------------------
+
+
+def check_target(path: Path) -> None:
+    """Raises OSError when no page can be written there; ValueError when something else would be lost by it."""
+    if path.suffix != SUFFIX:  # `--report *.json` must not cost anybody the first of these files
+        raise ValueError(f"the name has to end in {SUFFIX}")
+    if path.exists() and not path.is_file():
+        raise ValueError("is no regular file")
+    with _new_file_beside(path.resolve()):
+        pass
+
+
+def write(path: Path, page: str) -> None:
+    """Put the page at `path`, in place of what is there, as a whole or not at all. Raises OSError."""
+    target = path.resolve()  # a link goes on pointing where it did
+    with _new_file_beside(target) as new:
+        new.write_text(page, encoding="utf-8")
+        new.replace(target)
+
+
+@contextmanager
+def _new_file_beside(path: Path) -> Iterator[Path]:
+    new = path.with_name(f".{path.stem[:100]}-{secrets.token_hex(4)}.part")
+    new.touch(exist_ok=False)
+    try:
+        yield new
+    finally:
+        new.unlink(missing_ok=True)

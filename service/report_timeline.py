@@ -149,10 +149,7 @@ def _ticks(axis: _Axis) -> Iterable[Tick]:
     while at < axis.end.timestamp():
         when = datetime.fromtimestamp(at, UTC)
         day = f"{when:%b} {when.day}"
-        if step >= _DAY:
-            label = f"{when:%Y-%m-%d}"
-        else:
-            label = f"{when:%H:%M}" if day == dated else f"{day}, {when:%H:%M}"
-        yield Tick(axis.x(when), label)
+        time = f"{when:%H:%M}" if day == dated else f"{day}, {when:%H:%M}"
+        yield Tick(axis.x(when), f"{when:%Y-%m-%d}" if step >= _DAY else time)
         dated = day
         at += step

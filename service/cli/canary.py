@@ -54,8 +54,8 @@ def command(*, timeout: float, output: str, **options: Any) -> int:
     The running service has to have the same canary.key: then the finding says canary: true, in its header too, and
     is not counted among the findings.
 
-    Exits 0 when the finding came, 1 when it did not in time or not as a canary's, 2 for a wrong setting, 3 when the
-    brokers refuse us or do not answer.
+    Exits 0 when the finding came, 1 when it did not in time or not as a canary's, 2 for a wrong setting, 3 when
+    the brokers refuse us or do not answer.
     """
     settings = load(flags_of(options))
     require_bootstrap(settings)

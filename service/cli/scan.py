@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -23,6 +23,9 @@ from service.finding import JSON, MAX_FINDING_BYTES, SEVERITIES, Finding, Severi
 from service.ocsf_finding import OCSF
 from service.scan import FileReport, Plan, find_files, scan
 from service.tuning import UNTUNED, Tuning
+
+if TYPE_CHECKING:
+    from service.cli.scan_report import Page
 
 NO_TUNING: Final = "none"
 _FORMATS: Final = {"ndjson": JSON, "ocsf": OCSF}
@@ -72,6 +75,11 @@ class Moment(click.ParamType[datetime]):
 @click.option(
     "--compare-published", is_flag=True, help="In place of findings, the two published rules beside ours."
 )
+@click.option(
+    "--report",
+    metavar="FILE.html",
+    help="Also write a page for people, with what the sessions did; replaces FILE.",
+)
 def command(  # noqa: PLR0913  one argument an option
     *,
     paths: tuple[str, ...],
@@ -85,6 +93,7 @@ def command(  # noqa: PLR0913  one argument an option
     context: str | None,
     compare: tuple[str, str] | None,
     compare_published: bool,
+    report: str | None,
 ) -> int:
     """Detect in CloudTrail files: .json, .jsonl, .ndjson, each also .gz, folders of them, or - for standard input.
 
@@ -92,15 +101,17 @@ def command(  # noqa: PLR0913  one argument an option
     is met: by a finding that is neither suppressed nor staged; with --compare, by one that the change adds,
     removes or changes. A difference alone is no failure.
     """
-    _check_usage(compare, tuning, context, output, published=compare_published)
+    _check_usage(compare, tuning, context or report, output, published=compare_published)
     old, new = compare or (tuning, None)
     plan = Plan(
         tuning=_tuning(old),
         newer=_tuning(new) if compare else None,
         published=compare_published,
         staged=staged,
+        times=report is not None,
         context=context_file.read(Path(context)) if context else NO_CONTEXT,
     )
+    page = _page(report, since=since, until=until, tuning=tuning, staged=staged or None)
     files, problems = find_files(paths)
     for problem in problems:
         complain(problem)
@@ -108,33 +119,45 @@ def command(  # noqa: PLR0913  one argument an option
         return 1
     view: View[Any] = CHANGES if compare else BESIDE if compare_published else FINDINGS
     totals, counts, levels = FileReport("all files"), Counter[str](), set[Severity]()
-    bad, shown = len(problems), []
-    for report in _with_progress(files, processes, plan):
-        bad += report.problem is not None
-        kept = [row for row in view.rows(report) if _within(row, since, until)]
+    shown = []
+    for read in _with_progress(files, processes, plan, problems):
+        kept = [row for row in view.rows(read) if _within(row, since, until)]
         for row in kept:
             counts.update(view.labels(row))
             levels.update(view.levels(row))
-        _add(totals, report)
+        _add(totals, read)
+        if page:
+            page.add(kept)
         if output == "table":
             shown += kept
         else:
             _write(kept, output)
     if shown:
         view.show(shown, console())
-    click.echo(_summary(len(files), bad, totals, view.said(counts)), err=True)
+    click.echo(_summary(len(files), len(problems), totals, view.said(counts)), err=True)
+    if page:
+        page.write(files, processes, problems, totals)
     if fail_on and not levels.isdisjoint(SEVERITIES[SEVERITIES.index(fail_on) :]):
         return 3
-    return 1 if bad else 0
+    return 1 if problems else 0
 
 
 def _check_usage(
-    compare: tuple[str, str] | None, tuning: str | None, context: str | None, output: str, *, published: bool
+    compare: tuple[str, str] | None, tuning: str | None, added: str | None, output: str, *, published: bool
 ) -> None:
     if compare and (published or tuning):
         raise click.UsageError("--compare goes with neither --compare-published nor --tuning")
-    if (compare or published) and (context or output == "ocsf"):
-        raise click.UsageError("a comparison has no findings, so nothing for --context or --output ocsf")
+    if (compare or published) and (added or output == "ocsf"):
+        raise click.UsageError("a comparison has no findings, so nothing for --context, --report or --output ocsf")
+
+
+def _page(name: str | None, **options: object) -> "Page | None":
+    """Raises UsageError. The page names the options that decided what was looked for."""
+    if name is None:
+        return None
+    from service.cli.scan_report import Page  # noqa: PLC0415  only those who ask for a page pay for Jinja
+
+    return Page(name, [(f"--{option}", str(value)) for option, value in options.items() if value is not None])
 
 
 def _tuning(name: str | None) -> Tuning:
@@ -175,6 +198,7 @@ def _add(totals: FileReport, report: FileReport) -> None:
     totals.verdicts.update(report.verdicts)
     totals.near_misses += report.near_misses
     totals.bytes += report.bytes
+    totals.times.add(report.times)
 
 
 def _summary(files: int, bad: int, totals: FileReport, said: str) -> str:
@@ -194,10 +218,14 @@ def _summary(files: int, bad: int, totals: FileReport, said: str) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _with_progress(files: list[str], processes: int | None, plan: Plan) -> Iterator[FileReport]:
+def _with_progress(
+    files: list[str], processes: int | None, plan: Plan, problems: list[str]
+) -> Iterator[FileReport]:
+    """The reports as they come; what is wrong with a file is said at once, and added to `problems`."""
     with progress("scanning", len(files)) as advance:
         for report in scan(files, processes, plan=plan):
             if report.problem is not None:
-                complain(f"{report.file}: {report.problem}")
+                problems.append(f"{report.file}: {report.problem}")
+                complain(problems[-1])
             yield report
             advance()

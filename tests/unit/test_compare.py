@@ -276,7 +276,7 @@ CASES: list[tuple[dict[str, Any], Tuning, bool | None, list[str]]] = [
 
 @pytest.mark.parametrize(("record", "tuning", "rule_b", "reasons"), CASES, ids=lambda value: str(value)[:40])
 def test_each_difference_from_the_published_rules_has_its_reason(
-    record: dict[str, Any], tuning: Tuning, rule_b: bool | None, reasons: list[str]
+    *, record: dict[str, Any], tuning: Tuning, rule_b: bool | None, reasons: list[str]
 ) -> None:
     found = beside(record, tuning)
     assert (found.rule_b, found.reasons) == (rule_b, reasons)
