@@ -31,7 +31,7 @@ class Told(msgspec.Struct, frozen=True):
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """A match under an old and a new tuning. `before` and `after` are null where there is no finding.
 
-    `why` has every difference of the tunings that bears on it, none when nothing changed.
+    `why` has every difference of the tunings that may bear on it, none when nothing changed.
     """
 
     change: Kind

@@ -235,7 +235,8 @@ def _explain_response(finding: Finding | None) -> dict[str, Any]:
 
 
 def _explain_clauses(rule: Rule, event: Event, *, watched: bool) -> list[dict[str, str | None]]:
-    sources = ", ".join(f"{name} of {source}" for source, name in rule.watches)
+    sources = ", ".join(f"{name} of {source}" for source, name in rule.watches[:3])
+    sources += ", …" if len(rule.watches) > 3 else ""
     try:
         answers = evaluate(rule, event).answers if watched else ()
     except Exception as error:  # noqa: BLE001  the verdict says "error"; here stands which

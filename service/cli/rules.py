@@ -47,7 +47,10 @@ def markdown(rule: Rule) -> str:
     entry = catalogue(rule)
     lines = [f"## {rule.id}", "", rule.summary, "", rule.catches, ""]
     if rule.stage:
-        lines += [f"**On trial (`{rule.stage}`): `run` and `scan` do not apply it yet.**", ""]
+        lines += [
+            f"**On trial: its findings go to `topics.staged`, where that is set, and `scan` shows them with `--staged`.**",
+            "",
+        ]
     lines += [f"Version {rule.version}. Watches {_watched(rule)}.", "", "| clause | holds when |", "| --- | --- |"]
     lines += [f"| `{clause.name}` | {clause.holds_when} |" for clause in rule.clauses]
     lines += ["", "| severity | when |", "| --- | --- |"]

@@ -128,10 +128,11 @@ def command(  # noqa: PLR0913  one argument an option
         _add(totals, read)
         if page:
             page.add(kept)
+        told = filter(view.tells, kept)
         if output == "table":
-            shown += kept
+            shown.extend(told)
         else:
-            _write(kept, output)
+            _write(told, output)
     if shown:
         view.show(shown, console())
     click.echo(_summary(len(files), len(problems), totals, view.said(counts)), err=True)

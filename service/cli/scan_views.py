@@ -19,13 +19,16 @@ Row = TypeVar("Row", Finding, Change, Beside)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View(Generic[Row]):
-    """`labels` is what the summary counts of a row, for `said`; `levels` what --fail-on looks at."""
+    """`labels` is what the summary counts of a row, for `said`; `levels` what --fail-on looks at; a row that
+    `tells` nothing is counted, not printed.
+    """
 
     rows: Callable[[FileReport], Sequence[Row]]
     labels: Callable[[Row], Iterator[str]]
     levels: Callable[[Row], Iterator[Severity]]
     said: Callable[[Counter[str]], str]
     show: Callable[[Sequence[Row], Console], None]
+    tells: Callable[[Row], bool] = lambda _row: True
 
 
 # --- findings ----------------------------------------------------------------------------------
@@ -88,11 +91,12 @@ def _changes_said(counts: Counter[str]) -> str:
 
 
 def _show_changes(changes: Sequence[Change], out: Console) -> None:
-    """What would differ; matches that stay as they are have no row."""
-    differing = [change for change in changes if change.change != "same"]
-    if differing:
-        columns = ("change", "time", "rule", "before", "after", "why", "who", "event")
-        table(columns, map(_change_row, differing), out)
+    """Each match that would differ, then how many there are for each reason."""
+    table(("change", "time", "rule", "before", "after", "why", "who", "event"), map(_change_row, changes), out)
+    out.print()
+    counts = Counter((change.change, change.rule_id, "; ".join(change.why)) for change in changes)
+    totals = ([cell(f"{count:,}"), *map(cell, parts)] for parts, count in counts.most_common())
+    table(("matches", "change", "rule", "why"), totals, out)
 
 
 def _change_row(change: Change) -> list[Text]:
@@ -121,6 +125,7 @@ CHANGES: Final = View(
     levels=_change_levels,
     said=_changes_said,
     show=_show_changes,
+    tells=lambda change: change.change != "same",
 )
 
 # --- the published rules -----------------------------------------------------------------------

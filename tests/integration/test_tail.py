@@ -6,7 +6,7 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import pytest
@@ -54,12 +54,8 @@ class Tail:
         self.process = process
         self.lines: list[str] = []
         self.complaints: list[str] = []
-        assert process.stdout is not None
-        assert process.stderr is not None
-        self._readers = [
-            threading.Thread(target=self.lines.extend, args=(process.stdout,)),
-            threading.Thread(target=self.complaints.extend, args=(process.stderr,)),
-        ]
+        pipes = ((process.stdout, self.lines), (process.stderr, self.complaints))
+        self._readers = [threading.Thread(target=_collect, args=pipe) for pipe in pipes]
         for reader in self._readers:
             reader.start()
 
@@ -77,6 +73,12 @@ class Tail:
         for reader in self._readers:
             reader.join(5)
         return code
+
+
+def _collect(pipe: IO[str], lines: list[str]) -> None:
+    with pipe:
+        for line in pipe:
+            lines.append(line)  # noqa: PERF402  others look at it meanwhile
 
 
 @contextmanager
@@ -265,7 +267,7 @@ def test_an_outage_of_the_brokers_is_told_and_waited_out(own_broker: Broker) -> 
         publish(own_broker, topic, finding("after"))
         running.wait_for("title of after")
         own_broker.kill()
-        assert running.interrupt() == 0
+        assert running.interrupt() == 0, running.complaints
 
 
 def test_brokers_that_do_not_answer_at_the_start_end_it() -> None:

@@ -75,6 +75,18 @@ LOUD = suppression(rules=frozenset({"*"}), allow_critical=True)
             ["clause duration-over-24h disabled"],
         ),
         (
+            EVERYTHING,
+            of(
+                SUSPICIOUS,
+                disabled_clauses=frozenset({"inline-policy-full-admin"}),
+                staged_clauses=frozenset({"duration-over-24h"}),
+                duration_over_seconds=3_600,
+            ),
+            SUSPICIOUS,
+            "changed",
+            ["clause inline-policy-full-admin disabled"],
+        ),
+        (
             asking(durationSeconds=4_000),
             of(SUSPICIOUS, duration_over_seconds=3_600),
             SUSPICIOUS,
