@@ -48,7 +48,7 @@ def markdown(rule: Rule) -> str:
     lines = [f"## {rule.id}", "", rule.summary, "", rule.catches, ""]
     if rule.stage:
         lines += [
-            f"**On trial: its findings go to `topics.staged`, where that is set, and `scan` shows them with `--staged`.**",
+            "**On trial: its findings go to `topics.staged`, where that is set; `scan --staged` shows them.**",
             "",
         ]
     lines += [f"Version {rule.version}. Watches {_watched(rule)}.", "", "| clause | holds when |", "| --- | --- |"]
