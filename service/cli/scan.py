@@ -119,7 +119,7 @@ def command(  # noqa: PLR0913  one argument an option
         return 1
     view: View[Any] = CHANGES if compare else BESIDE if compare_published else FINDINGS
     totals, counts, levels = FileReport("all files"), Counter[str](), set[Severity]()
-    shown = []
+    shown: list[Finding | Change | Beside] = []
     for read in _with_progress(files, processes, plan, problems):
         kept = [row for row in view.rows(read) if _within(row, since, until)]
         for row in kept:

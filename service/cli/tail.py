@@ -1,7 +1,9 @@
 """`tokentrail tail`: findings of a running system, as they come."""
 
 import json
+import signal
 import sys
+import threading
 from typing import Any
 
 import click
@@ -55,28 +57,30 @@ def command(
     """Follow the findings topic: a line for each finding, until Ctrl-C.
 
     Reads every partition, without a consumer group, and commits nothing. Findings of transactions that are not
-    committed do not show. Exits 0 when stopped by Ctrl-C, 2 for a wrong setting, 3 when the brokers refuse us or,
-    at the start, do not answer.
+    committed do not show. Exits 0 when told to stop, 2 for a wrong setting, 3 when the brokers refuse us or, at
+    the start, do not answer.
     """
     settings = load(flags_of(options))
     require_bootstrap(settings)
     log.configure(settings.log.level, settings.log.format, sys.stderr)
     wanted = Wanted(severity=severity, rules=rules, canary=canary)
     show = _Shown(Findings(connect(settings.registry)), as_json=output == "json")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # an exception raised inside a call of the client may get lost
+        signal.signal(number, lambda *_: stop.set())
     follower = Follower(settings.kafka, settings.topics.findings, start)
     told = False
     try:
-        while True:
+        while not stop.is_set():
             for message in follower.poll():
                 if wanted(headers_of(message)):
                     show(message)
             if follower.trouble and not told:
                 complain(f"{follower.trouble}; waiting")
             told = follower.trouble is not None
-    except KeyboardInterrupt:
-        return 0
     finally:
         follower.close()
+    return 0
 
 
 class _Shown:

@@ -63,9 +63,9 @@ class Tail:
         """Until each finding has come."""
         poll_until(lambda: all(any(name in line for line in self.lines) for name in names), f"{names} to come")
 
-    def interrupt(self) -> int:
+    def interrupt(self, sent: signal.Signals = signal.SIGINT) -> int:
         """Ctrl-C. Returns the exit code."""
-        self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(sent)
         return self.end()
 
     def end(self) -> int:
@@ -267,7 +267,7 @@ def test_an_outage_of_the_brokers_is_told_and_waited_out(own_broker: Broker) -> 
         publish(own_broker, topic, finding("after"))
         running.wait_for("title of after")
         own_broker.kill()
-        assert running.interrupt() == 0, running.complaints
+        assert running.interrupt(signal.SIGTERM) == 0, running.complaints
 
 
 def test_brokers_that_do_not_answer_at_the_start_end_it() -> None:
