@@ -106,7 +106,7 @@ def timeline(found: Sequence[Occurrence], sessions: Sequence[Session], now: date
 
 
 def _of_session(session: Session, axis: _Axis) -> Lane:
-    issuer = (session.issuer or "").rpartition("/")[2]
+    issuer = (session.issuer or "").rpartition(":")[2].rpartition("/")[2]
     lane = Lane(y=0, name=session.name, below=f"of {issuer}" if issuer else None, anchor=session.anchor)
     lane.marks = list(_marks(session.occurrences, axis))
     for event in session.events:
