@@ -12,9 +12,10 @@ from typing import Final
 
 import structlog
 
-from service import tuning_file
+from service import context_file, tuning_file
 from service.avro import AvroReader, connect
 from service.canary import Canary
+from service.context import UNKNOWN, Context
 from service.detect import Detector
 from service.errors import Refused, SettingsError, Unreachable
 from service.finding import JSON, Format
@@ -44,7 +45,13 @@ _log: Final = structlog.get_logger("app")
 class Service:
     """The parts, wired. `run` blocks until `stop` is set or the brokers refuse us."""
 
-    def __init__(self, settings: Settings, stop: threading.Event | None = None, tuning: Tuning = UNTUNED) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stop: threading.Event | None = None,
+        tuning: Tuning = UNTUNED,
+        context: Context = UNKNOWN,
+    ) -> None:
         self.stop = stop or threading.Event()
         detector = Detector((*RULES, *STAGED), tuning)
         self.metrics = Metrics(detector.rules, settings.accounts.expected)
@@ -72,6 +79,7 @@ class Service:
             unwrap=AvroReader(self._registry, settings.registry).unwrap,
             limit=settings.limits.decompressed_bytes,
             expected_accounts=settings.accounts.expected,
+            context=context,
             canary=Canary(key.get_secret_value() if key else None, settings.topics.events),
         )
         self._awaited: str | None = "the brokers"
@@ -161,11 +169,12 @@ def run(settings: Settings) -> int:
     if settings.detect.screen:  # an operator must not believe in a speed that is not there
         raise SettingsError(["detect.screen: not available in this version, every message is decoded"])
     tuning = read_tuning(settings.tuning)
+    context = context_file.read(settings.context) if settings.context else UNKNOWN
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        service = Service(settings, stop, tuning)
+        service = Service(settings, stop, tuning, context)
     except OSError as error:
         address = f"{settings.http.host}:{settings.http.port}"
         raise SettingsError([f"http.host, http.port: cannot serve on {address}: {error.strerror}"]) from error

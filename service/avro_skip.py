@@ -148,8 +148,6 @@ def _branch(data: bytes, at: int) -> int:
 
 def _each(item: Skip) -> _SkipMany:
     def skip(data: bytes, at: int, count: int) -> int:
-        if count > len(data) - at:
-            raise DecodeError("avro", "more items than there are bytes")
         for _ in repeat(None, count):
             at = item(data, at)
         return at

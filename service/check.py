@@ -18,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # documented 
     TopicDescription,
 )
 
-from service import tuning_file
+from service import context_file, tuning_file
 from service.avro import connect
 from service.avro_findings import avro_findings
 from service.errors import Refused, Unreachable, Untrusted, WorldError
@@ -62,6 +62,10 @@ def preflight(settings: Settings, again: Callable[[], bool]) -> Iterator[Result]
     """
     yield Result("ok", "configuration", f"read from {settings.config or 'environment and flags'}")
     yield from _tuning(settings.tuning)
+    if settings.context:
+        context = context_file.read(settings.context)
+        known = f"{len(context.accounts)} accounts, {len(context.brokers)} brokers"
+        yield Result("ok", "context", f"{settings.context}: {known}")
     yield _registry(settings)
     yield from (brokers := list(_brokers(settings.kafka, again)))
     if any(result.level == "ok" for result in brokers):

@@ -48,7 +48,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         """
         if not self.accounts and not self.brokers:
             return finding
-        account = self.accounts.get(finding.account_id or "", _UNKNOWN)
+        account = self.accounts.get(finding.account_id or "", _NOTHING)
         principal = iam_principal(finding)
         names = (broker.name for broker in self.brokers if matches(broker.principal_arn, principal))
         return msgspec.structs.replace(
@@ -60,5 +60,6 @@ def is_account_id(text: str) -> bool:
     return _ACCOUNT_ID.fullmatch(text) is not None
 
 
-_UNKNOWN: Final = Account()
+_NOTHING: Final = Account()
 NO_CONTEXT: Final = Context()
+UNKNOWN: Final = Context()

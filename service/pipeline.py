@@ -19,6 +19,7 @@ import structlog
 
 from service.accounts import Accounts
 from service.canary import Canary, Mark, mark_of
+from service.context import UNKNOWN, Context
 from service.dead_letter import Limit, dead_letter
 from service.detect import Detector
 from service.envelopes import DEFAULT_LIMIT, Ignored, Part, Record, Rejected, load, unwrap
@@ -149,6 +150,7 @@ class Pipeline:
         unwrap: Unwrap = unwrap,
         limit: int = DEFAULT_LIMIT,
         expected_accounts: Collection[str] = (),
+        context: Context = UNKNOWN,
         canary: Canary | None = None,
     ) -> None:
         self._source = source
@@ -161,6 +163,7 @@ class Pipeline:
         self.format = JSON  # of findings
         self._limit = limit
         self._expected_accounts = expected_accounts
+        self._context = context
         self._canary = canary or Canary(None, "")
         self._broken = False
         self._waiting = False  # for the schema registry
@@ -311,7 +314,7 @@ class Pipeline:
                 batch.verdicts[rule_id, verdict] += 1
         for rule_id, problem in detection.errors:
             _log.error("a rule failed", rule=rule_id, exception=type(problem).__name__, **_place(message))
-        for found in detection.findings:
+        for found in map(self._context.of, detection.findings):
             finding = msgspec.structs.replace(found, canary=True) if canary else found
             batch.findings.append(finding)
             topic = self._topics.staged if finding.stage else self._topics.findings

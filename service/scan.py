@@ -196,14 +196,9 @@ class _Applied:
         if plan.compares:  # which has to see what a tuning suppresses
             self.tunings = [msgspec.structs.replace(tuning, publish_suppressed=True) for tuning in self.tunings]
         self.detectors = [Detector(rules, tuning) for tuning in self.tunings]
-
-    def watches(self, source: str | None, name: str | None) -> bool:
-        if self.plan.published and (source, name) == published.WATCHED:
-            return True
-        return any(detector.watches(source, name) for detector in self.detectors)
-
-    def is_near_miss(self, source: str | None, name: str | None) -> bool:
-        return any(detector.is_near_miss(source, name) for detector in self.detectors)
+        watched = {name for detector in self.detectors for rule in detector.rules for name in rule.watches}
+        self.watched = frozenset(watched | ({published.WATCHED} if plan.published else set()))
+        self.is_near_miss = self.detectors[0].is_near_miss
 
 
 def _take(report: FileReport, applied: _Applied, part: Part, index: int) -> None:
@@ -211,7 +206,7 @@ def _take(report: FileReport, applied: _Applied, part: Part, index: int) -> None
         report.ignored[part.kind] += 1
     elif not isinstance(part, Record):
         report.rejected[part.reason] += 1
-    elif not applied.watches(part.source, part.name):
+    elif (part.source, part.name) not in applied.watched:
         report.records[part.envelope] += 1
         report.near_misses += applied.is_near_miss(part.source, part.name)
     else:

@@ -39,7 +39,11 @@ from service.settings_values import (
     Url,
 )
 
-DEFAULT_FILES: Final = {"config": Path("config/tokentrail.toml"), "tuning": Path("config/tuning.toml")}
+DEFAULT_FILES: Final = {
+    "config": Path("config/tokentrail.toml"),
+    "tuning": Path("config/tuning.toml"),
+    "context": Path("config/context.toml"),
+}
 
 # --- the settings; a docstring below one is its row in the README's table, and its flag's help ---------------
 
@@ -220,6 +224,8 @@ class Settings(BaseSettings):
     """The configuration file."""
     tuning: Path | None = None
     """The operator's tuning of the rules."""
+    context: Path | None = None
+    """What is known of accounts and identity brokers, added to findings."""
 
     @model_validator(mode="after")
     def _avro_has_a_registry(self) -> "Settings":
@@ -328,11 +334,12 @@ def load(
     for source in sources:
         origins.tidy(source, _NAMES, problems)
         origins.read_secrets(source, _SECRETS, cwd, problems)
-    try:
-        if tuning := origins.named_file("tuning", [*sources, defaults], cwd):
-            files["tuning"] = cwd / tuning[0]
-    except SettingsError as error:
-        problems.extend(error.problems)
+    for name in ("tuning", "context"):
+        try:
+            if named := origins.named_file(name, [*sources, defaults], cwd):
+                files[name] = cwd / named[0]
+        except SettingsError as error:
+            problems.extend(error.problems)
     return _validated([Source(files, defaults.where), *sources, _of_aws(environ)], problems)
 
 

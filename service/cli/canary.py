@@ -46,7 +46,13 @@ class Trip:
     show_default=True,
     help="Seconds to wait for the finding.",
 )
-@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="text: a line for people. json: the same as one object.",
+)
 @settings_options
 def command(*, timeout: float, output: str, **options: Any) -> int:
     """Send a synthetic attack to the events topic, wait for its finding, print how long it took.

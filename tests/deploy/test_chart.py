@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("helm")
 
 MINIMAL: Object = {"kafka": {"bootstrapServers": "kafka:9092"}}
 SETS = {name: load(path) for name, path in EXAMPLES.items()} | {
-    "tuned": MINIMAL | {"tuning": "  [rules]\n'a b' = \"ü\"\n"},
+    "tuned": MINIMAL | {"tuning": "  [rules]\n'a b' = \"ü\"\n", "context": "# ü\n[accounts]\n"},
     "tagged": MINIMAL | {"image": {"tag": "1.2.3"}},
     "kerberos": {
         "kafka": {
@@ -53,9 +53,12 @@ SECTIONS = ("kafka", "topics", "delivery", "findings", "registry", "http", "log"
 NOT_IN_CHART = {
     "config": "the chart's own file",
     "tuning": "the chart's own file, from the value of that name",
+    "context": "the same",
     "http.port": "a pod has its own address",
     "detect.screen": "not available in this version",
     "accounts.expected": "the value expectedAccounts",
+    "canary.key": "a Secret's, by a file",
+    "canary.key_file": "made from canary.secret",
     "kafka.sasl_password": "a Secret's, by a file",
     "kafka.sasl_username_file": "made from kafka.credentials",
     "kafka.sasl_password_file": "made from kafka.credentials",
@@ -95,6 +98,7 @@ OTHER = {
     ("kafka", "mskIamRegion"): "eu-west-1",
     ("kafka", "credentials", "secret"): "other",
     ("kafka", "securityProtocol"): "sasl_plaintext",
+    ("canary", "secret"): "other",
 }
 
 
@@ -182,6 +186,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("registry.url", "https://me:hunter2@registry", "at '/registry/url'"),
     ("expectedAccounts", [111122223333], "at '/expectedAccounts/0': got number, want string"),
     ("expectedAccounts", ["1111-2222-3333"], "at '/expectedAccounts/0': '1111-2222-3333' does not match pattern"),
+    ("canary.enabled", True, "canary.secret: canary.enabled needs the name of a Secret with the key"),
+    ("canary.schedule", "every minute", "at '/canary/schedule': 'every minute' does not match pattern"),
+    ("canary.key", "0123", "at '/canary': additional properties 'key' not allowed"),
     ("replicas", 1.5, "at '/replicas': got number, want integer"),
     ("limits.batchMessages", 0, "at '/limits/batchMessages': minimum: got 0, want 1"),
     ("keda", {"enabled": True, "minReplicas": 9}, "keda.minReplicas: more than keda.maxReplicas"),
@@ -237,7 +244,9 @@ def loaded(values: Object, folder: Path) -> Settings:
     texts = {f"{own['config']}/{name}": text for name, text in one(objects, "ConfigMap")["data"].items()}
     for source in volumes.get("secrets", {}).get("projected", {}).get("sources", []):
         (item_source,) = source.values()
-        texts |= {f"{own['secrets']}/{item['path']}": f"from {item['key']}" for item in item_source["items"]}
+        for item in item_source["items"]:
+            size = 32 if item["path"] == "canary/key" else 0  # a shorter one is refused
+            texts[f"{own['secrets']}/{item['path']}"] = f"from {item['key']}".ljust(size, ".")
 
     def moved(text: str) -> str:
         for path in own.values():
@@ -296,11 +305,20 @@ def test_logins_and_certificates_arrive_from_secrets(tmp_path: Path) -> None:
     assert contents == ["from bundle.pem", "from user.crt", "from user.key"]
 
 
+def test_the_canarys_key_arrives_from_its_secret(tmp_path: Path) -> None:
+    """The service has it too, or it would believe no canary."""
+    key = loaded(SETS["monitoring"], tmp_path).canary.key
+    assert key is not None
+    assert key.get_secret_value() == "from canary-key".ljust(32, ".")
+
+
 def test_tuning_arrives_as_it_is(tmp_path: Path) -> None:
     """The text of the value is the file that the program is pointed at."""
-    tuning = loaded(SETS["tuned"], tmp_path).tuning
-    assert tuning is not None
-    assert tuning.read_text() == SETS["tuned"]["tuning"]
+    settings = loaded(SETS["tuned"], tmp_path)
+    assert settings.tuning is not None
+    assert settings.context is not None
+    assert settings.tuning.read_text() == SETS["tuned"]["tuning"]
+    assert settings.context.read_text() == SETS["tuned"]["context"]
 
 
 def test_every_setting_can_be_set() -> None:

@@ -9,6 +9,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
 from service.app import STOP_SECONDS
+from service.cli import tokentrail as group
 from service.settings import Settings
 from tests.broker import ROOT
 from tests.deploy import chart
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("helm")
 CRDS = ROOT.parent / "shared" / "k8s" / "crds"
 CUSTOM = {"ScaledObject", "TriggerAuthentication", "PodMonitor", "PrometheusRule"}
 ALL_ON = {
+    "canary": {"enabled": True, "secret": "canary"},
     "keda": {"enabled": True},
     "networkPolicy": {"enabled": True},
     "metrics": {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True, "canary": True}},
@@ -29,9 +31,14 @@ LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 each_set = pytest.mark.parametrize("name", SETS)
 
 
+def templates(objects: list[Object]) -> list[Object]:
+    """Metadata and spec of the Deployment's pods, of the test's pod and of the canary's, where there is one."""
+    jobs = [each["spec"]["jobTemplate"]["spec"]["template"] for each in objects if each["kind"] == "CronJob"]
+    return [one(objects, "Deployment")["spec"]["template"], one(objects, "Pod"), *jobs]
+
+
 def pods(objects: list[Object]) -> list[Object]:
-    """The specs of the Deployment's pods and of the test's pod."""
-    return [one(objects, "Deployment")["spec"]["template"]["spec"], one(objects, "Pod")["spec"]]
+    return [template["spec"] for template in templates(objects)]
 
 
 # --- valid --------------------------------------------------------------------------------------
@@ -86,6 +93,7 @@ def test_names_and_labels_fit(name: str) -> None:
         for each in rendered(values, release="r" * 53):
             found = each["metadata"]["name"]
             assert re.fullmatch("[a-z]([a-z0-9-]{0,61}[a-z0-9])?", found), found
+            assert each["kind"] != "CronJob" or len(found) <= 52  # Kubernetes adds 11 for each run
             for label in each["metadata"]["labels"].values():
                 assert LABEL.fullmatch(label), label
 
@@ -99,10 +107,10 @@ def test_objects_refer_to_each_other(name: str) -> None:
     objects = rendered(SETS[name])
     deployment = one(objects, "Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
-    test_labels = one(objects, "Pod")["metadata"]["labels"]
+    others = [template["metadata"]["labels"] for template in templates(objects)[1:]]
     for selector in (_selector(each) for each in objects if each["kind"] != "NetworkPolicy"):
         assert selector.items() <= labels.items()
-        assert not selector or not selector.items() <= test_labels.items()
+        assert not selector or not [other for other in others if selector.items() <= other.items()]
     existing = {(each["kind"], each["metadata"]["name"]) for each in objects}
     assert set(_references(objects)) <= existing
 
@@ -172,6 +180,31 @@ def test_commands() -> None:
     assert [container["args"] for container in pod["containers"]] == [["run"]]
     assert [container["args"] for container in test["spec"]["containers"]] == [["check"]]
     assert test["metadata"]["annotations"]["helm.sh/hook"] == "test"
+
+
+def test_the_canary_runs_on_its_schedule_one_at_a_time_and_fails_at_once() -> None:
+    """As a pod of its own: the objects of the service do not take it for one of theirs."""
+    values = SETS["monitoring"]
+    job = one(rendered(values), "CronJob")
+    assert job["spec"]["schedule"] == values["canary"]["schedule"]
+    assert job["spec"]["concurrencyPolicy"] == "Forbid"
+    run = job["spec"]["jobTemplate"]["spec"]
+    assert run["backoffLimit"] == 0
+    assert run["activeDeadlineSeconds"] > values["canary"]["timeoutSeconds"] + 60
+    (container,) = run["template"]["spec"]["containers"]
+    assert container["args"] == ["canary", "--timeout", str(values["canary"]["timeoutSeconds"])]
+    assert run["template"]["spec"]["restartPolicy"] == "Never"
+    assert run["template"]["metadata"]["labels"]["app.kubernetes.io/component"] == "canary"
+    assert [each for each in rendered(MINIMAL) if each["kind"] == "CronJob"] == []
+
+
+def test_the_canarys_arguments_are_those_of_the_program() -> None:
+    """Its own parser takes them."""
+    (container,) = pods(rendered(SETS["monitoring"]))[2]["containers"]
+    context = group.make_context("tokentrail", list(container["args"]), resilient_parsing=True)
+    name, command, rest = group.resolve_command(context, list(container["args"]))
+    assert command is not None
+    assert command.make_context(name, rest, parent=context).params["timeout"] == 45
 
 
 def test_rules_survive_the_templates() -> None:

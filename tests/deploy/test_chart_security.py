@@ -9,7 +9,7 @@ import pytest
 from tests.deploy.chart import one, rendered
 from tests.deploy.pod_security import violations
 from tests.deploy.test_chart import MINIMAL, SETS
-from tests.deploy.test_chart_objects import each_set, pods
+from tests.deploy.test_chart_objects import each_set, pods, templates
 
 pytestmark = pytest.mark.usefixtures("helm")
 
@@ -71,8 +71,8 @@ def test_no_secret_is_rendered(name: str) -> None:
     objects = rendered(SETS[name])
     assert [each for each in objects if each["kind"] == "Secret"] == []
     text = one(objects, "ConfigMap")["data"]["tokentrail.toml"]
-    given = set(re.findall(r"^(\S*(?:password|secret|token)\S*) =", text, re.MULTILINE))
-    assert given <= {"sasl_password_file", "password_file"}
+    given = set(re.findall(r"^(\S*(?:password|secret|token)\S*|key|key_file) =", text, re.MULTILINE))
+    assert given <= {"sasl_password_file", "password_file", "key_file"}
     for pod in pods(objects):
         for container in [*pod.get("initContainers", []), *pod["containers"]]:
             with_value = [each["name"] for each in container["env"] if "value" in each]
@@ -115,9 +115,10 @@ def test_network_policy_reads_the_registrys_port(url: str, port: int) -> None:
     assert {each["port"] for rule in rules for each in rule["ports"]} == {53, 9092, port}
 
 
-def test_network_policy_selects_the_tests_pod_too() -> None:
-    """Where other policies deny everything, `helm test` still reaches the brokers."""
-    objects = rendered(SETS["restricted-network"])
+def test_network_policy_selects_every_pod() -> None:
+    """Where other policies deny everything, `helm test` and the canary still reach the brokers."""
+    objects = rendered(SETS["restricted-network"] | {"canary": {"enabled": True, "secret": "canary"}})
     selector = one(objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
-    assert selector.items() <= one(objects, "Pod")["metadata"]["labels"].items()
-    assert selector.items() <= one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    of_pods = [template["metadata"]["labels"] for template in templates(objects)]
+    assert len(of_pods) == 3
+    assert [labels for labels in of_pods if not selector.items() <= labels.items()] == []

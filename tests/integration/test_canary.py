@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from service.canary import HEADER, MAX_AGE_SECONDS, attack, seal
 from tests.broker import Kafka, free_ports, poll_until
 from tests.integration.test_run import Program, Run, published
-from tests.program import tokentrail
+from tests.program import start, tokentrail
 from tests.secured import PASSWORD, Need, SecuredBroker, password
 
 KEY = "correct-horse-battery-staple-0123456789"
@@ -25,14 +25,18 @@ def program(broker: Kafka, tmp_path: Path) -> Program:
     return Program(broker.bootstrap, *topics, tmp_path, settings={"CANARY__KEY": KEY})
 
 
-def send_canary(program: Program, *arguments: str, key: str = KEY) -> CompletedProcess[str]:
+def environment(program: Program, key: str = KEY) -> dict[str, str]:
     settings = {
         "KAFKA__BOOTSTRAP_SERVERS": program.bootstrap,
         "TOPICS__EVENTS": program.events,
         "TOPICS__FINDINGS": program.findings,
         "CANARY__KEY": key,
     }
-    return tokentrail("canary", *arguments, extra={f"TOKENTRAIL_{name}": text for name, text in settings.items()})
+    return {f"TOKENTRAIL_{name}": text for name, text in settings.items()}
+
+
+def send_canary(program: Program, *arguments: str, key: str = KEY) -> CompletedProcess[str]:
+    return tokentrail("canary", *arguments, extra=environment(program, key))
 
 
 def believed(kafka: Kafka, program: Program) -> dict[str, list[bool]]:
@@ -130,6 +134,21 @@ def test_a_service_that_is_stopped_is_noticed(program: Program) -> None:
     done = send_canary(program, "--timeout", "2")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"tokentrail: no finding within 2 s: {program.events}[")
+
+
+def test_the_finding_of_another_canary_is_not_taken_for_its_own(broker: Kafka, program: Program) -> None:
+    process = start("canary", "--timeout", "2", extra=environment(program))
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+
+    def ended() -> bool:
+        producer.produce(program.findings, b"{}", headers=[("ce_id", b"another"), ("canary", b"true")])
+        producer.flush(5)
+        return process.poll() is not None
+
+    poll_until(ended, "the end of the command")
+    output, complaint = process.communicate()
+    assert (process.returncode, output) == (1, "")
+    assert "no finding within 2 s" in complaint
 
 
 def test_a_service_with_another_key_is_noticed(program: Program) -> None:

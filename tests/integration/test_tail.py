@@ -227,12 +227,11 @@ def test_avro_is_read_by_its_registry(broker: Kafka) -> None:
         assert registry is not None
         publish(broker, topic, finding("first"), form=avro_findings(registry, topic))
         extra = {"TOKENTRAIL_REGISTRY__URL": fake.url}
-        for output in ("text", "json"):
-            with tail(broker, topic, "--from", "beginning", "--output", output, extra=extra) as running:
-                running.wait_for("title of first")
-                assert running.interrupt() == 0
-                assert running.complaints == []
-        assert names(running) == ["first"]
+        with tail(broker, topic, "--from", "beginning", "--output", "json", extra=extra) as running:
+            running.wait_for("title of first")
+            assert names(running) == ["first"]
+            assert running.interrupt() == 0
+            assert running.complaints == []
     with tail(broker, topic, "--from", "beginning") as running:
         poll_until(lambda: running.complaints, "the complaint")
         assert "written in Avro, and registry.url is not set" in running.complaints[0]

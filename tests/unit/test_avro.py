@@ -353,6 +353,8 @@ BEFORE_NAMES = [
     (["int", "long"], zigzag(500)),
     ({"type": "array", "items": "int"}, zigzag(2**60)),
     ({"type": "array", "items": "int"}, zigzag(-1) + zigzag(-9)),
+    ({"type": "array", "items": "int"}, zigzag(-1) + zigzag(-2)),  # back to where it began
+    ({"type": "array", "items": "string"}, zigzag(2**40) + zigzag(-1)),  # every text back to where it began
     ({"type": "array", "items": "int"}, zigzag(-1) + zigzag(2**60)),
     ({"type": "array", "items": {"type": "fixed", "name": "F", "size": 1}}, zigzag(2**60)),
     ({"type": "map", "values": "int"}, zigzag(2) + zigzag(2**50)),
@@ -366,6 +368,25 @@ def test_what_lies_before_the_names_is_noticed_on_the_way_to_them(type_: Any, da
     names = [{"name": name, "type": "string"} for name in ("eventSource", "eventName")]
     part = whole(record("R", {"name": "x", "type": type_}, *names), data)
     assert part.reason in ("avro", "too_deep")
+
+
+def test_a_length_is_judged_before_it_is_believed() -> None:
+    assert whole("string", zigzag(2**40) + b"a").detail == "a length that cannot be"
+
+
+@pytest.mark.parametrize("branch", [2, 3, -1, -2, 100, -100, 2**40])
+@pytest.mark.parametrize("type_", [["null", "string"], ["null", "int"], ["int", "null"]])
+def test_a_branch_that_a_union_does_not_have_is_noticed(type_: Any, branch: int) -> None:
+    names = [{"name": name, "type": "string"} for name in ("eventSource", "eventName")]
+    for fields in ([{"name": "x", "type": type_}, *names], [{**names[0], "type": type_}, names[1]]):
+        assert whole(record("R", *fields), zigzag(branch) + b"\x02s\x02n").reason == "avro"
+
+
+@pytest.mark.parametrize("name", [zigzag(50) + b"short", zigzag(-1), zigzag(2**40), b"\xff" * 20, b""])
+def test_a_name_that_does_not_fit_is_noticed(name: bytes) -> None:
+    fields = [{"name": each, "type": "string"} for each in ("eventSource", "eventName")]
+    for data in (name, b"\x02s" + name):
+        assert whole(record("R", *fields), data).reason == "avro"
 
 
 def test_an_array_of_nothing_is_skipped_whatever_it_counts() -> None:
@@ -442,17 +463,17 @@ def test_a_schema_that_cannot_be_used_is_said_to_be(text: str) -> None:
     assert len(str(caught.value)) < 200
 
 
-def test_records_of_records_of_nothing_take_no_time() -> None:
-    """Each level doubles what stands below it: 2^60 values that take no byte."""
-    fields = ["null", "null"]
-    schema: Any = record("R0", *({"name": f"f{n}", "type": type_} for n, type_ in enumerate(fields)))
+@pytest.mark.parametrize("leaf", ["null", "boolean", "string", {"type": "fixed", "name": "F", "size": 1}])
+def test_records_of_records_that_double_at_each_level_take_no_time(leaf: Any) -> None:
+    """2^60 values, that take no byte or are not there."""
+    schema: Any = record("R0", {"name": "a", "type": leaf})
     for level in range(1, 60):
         below = f"com.example.R{level - 1}"
         schema = record(f"R{level}", {"name": "a", "type": schema}, {"name": "b", "type": below})
     names = [{"name": name, "type": "string"} for name in ("eventSource", "eventName")]
-    assert whole(schema, b"").reason in ("too_large", "too_deep")
+    assert whole(schema, b"").reason in ("too_large", "too_deep", "avro")
     (part,) = plan_parts(record("R", {"name": "x", "type": schema}, *names), b"\x02s\x02n")
-    assert isinstance(part, Record)
+    assert isinstance(part, Record if leaf == "null" else Rejected)
 
 
 def test_defaults_and_documentation_of_a_writers_schema_are_not_looked_at() -> None:

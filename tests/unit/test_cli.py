@@ -108,7 +108,7 @@ def test_the_help_of_what_scripts_call_tells_the_exit_codes(name: str) -> None:
 
 # --- settings as flags -----------------------------------------------------------------------------------------
 
-SECRETS = {"sasl-username", "sasl-password", "registry-username", "registry-password"}
+SECRETS = {"sasl-username", "sasl-password", "registry-username", "registry-password", "canary-key"}
 MAY_HOLD_SECRETS = {"properties", "consumer-properties", "producer-properties"}
 
 

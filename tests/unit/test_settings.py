@@ -523,8 +523,9 @@ def test_the_example_file_changes_nothing(tmp_path: Path) -> None:
 def test_the_example_file_shows_every_setting_at_its_default(tmp_path: Path) -> None:
     shown = re.sub(r'^#(?=["\w])', "", EXAMPLE.read_text(), flags=re.MULTILINE)
     path, tuning = write(tmp_path, shown), write(tmp_path, "", "config/tuning.toml")
+    context = write(tmp_path, "", "config/context.toml")
     settings = load({}, {}, tmp_path)
-    defaults = leaves(Settings(config=path, tuning=tuning))
+    defaults = leaves(Settings(config=path, tuning=tuning, context=context))
     for name, value in leaves(settings).items():
         assert value == defaults[name] or defaults[name] in (None, {}, ()), name
 
@@ -539,7 +540,7 @@ def test_the_documentation_has_a_row_for_every_name_that_can_be_set() -> None:
     for name in leaves(Settings()):
         row = rows.pop("TOKENTRAIL_" + name.upper().replace(".", "__"))
         assert row.meaning.endswith((".", "…"))
-    assert sorted(rows) == sorted(f"TOKENTRAIL_{name}_FILE" for name in SECRETS)
+    assert sorted(rows) == sorted(f"TOKENTRAIL_{name}_FILE" for name in [*SECRETS, "CANARY__KEY"])
 
 
 @pytest.mark.parametrize(
@@ -620,7 +621,8 @@ def test_no_flags_raise_anything_but_settings_error(flags: dict[str, object]) ->
 
 
 @pytest.mark.parametrize(
-    "key", [name for name in ENVIRONMENT if name not in {"TOKENTRAIL_CONFIG", "TOKENTRAIL_TUNING"}]
+    "key",
+    [name for name in ENVIRONMENT if name not in {"TOKENTRAIL_CONFIG", "TOKENTRAIL_TUNING", "TOKENTRAIL_CONTEXT"}],
 )
 @pytest.mark.parametrize("form", ["{}", '{{"x": ["{}"]}}', "{{{}", '["{}"]', "http://u:{}@h:x", "\x1b{}"])
 def test_no_problem_ever_quotes_a_value(tmp_path: Path, key: str, form: str) -> None:

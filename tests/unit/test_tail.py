@@ -86,6 +86,17 @@ def test_ocsf_and_avro_give_the_same_line(changes: Mapping[str, Any]) -> None:
         assert len(fake.requests) == asked + 1  # what an id means never changes
 
 
+def test_without_the_events_time_a_line_has_that_of_the_detection() -> None:
+    finding = changed(event_time=None, detected_at="2026-01-02T03:04:05Z")
+    lines = [line_of(Findings(None).decode(written(finding, form))) for form in (JSON, OCSF)]
+    assert [line.time for line in lines] == ["2026-01-02T03:04:05Z"] * 2
+
+
+def test_a_line_says_why_nobody_has_to_act() -> None:
+    finding = changed(canary=True, suppressed_by="portal")
+    assert shown(line_of(Findings(None).decode(written(finding, JSON)))).endswith("  [canary] [suppressed]\n")
+
+
 def test_a_finding_is_one_line_whatever_its_texts_hold() -> None:
     line = line_of(Findings(None).decode(written(changed(title=HOSTILE, principal_arn=HOSTILE), JSON)))
     for terminal in (False, True):
@@ -162,6 +173,9 @@ def test_avro_that_its_registry_does_not_explain_is_told() -> None:
             findings.decode(message(b"\0%b\x08a" % text.to_bytes(4, "big"), "application/avro"))
         with pytest.raises(DecodeError, match="no finding"):
             findings.decode(message(b"\0%b\x02a" % text.to_bytes(4, "big"), "application/avro"))
+        other = fake.add({"type": "string"}, kind="JSON")
+        with pytest.raises(DecodeError, match=f"the registry has no Avro schema {other}"):
+            findings.decode(message(b"\0%b\x02a" % other.to_bytes(4, "big"), "application/avro"))
         fake.status = 500
         with pytest.raises(SchemaUnavailable):
             findings.decode(message(b"\0\0\0\1\0x", "application/avro"))

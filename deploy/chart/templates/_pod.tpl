@@ -1,4 +1,4 @@
-{{/* What the Deployment's pods and the test's pod share. The arguments and probes of a container come from its user. */}}
+{{/* What the pods of the Deployment, of the test and of the canary share. The arguments and probes of a container come from its user. */}}
 {{- define "tokentrail.pod" -}}
 serviceAccountName: {{ include "tokentrail.serviceAccount" . }}
 automountServiceAccountToken: false
@@ -62,6 +62,10 @@ env:
   - name: TOKENTRAIL_TUNING
     value: /etc/tokentrail/tuning.toml
   {{- end }}
+  {{- if .Values.context }}
+  - name: TOKENTRAIL_CONTEXT
+    value: /etc/tokentrail/context.toml
+  {{- end }}
   {{- with .Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -90,6 +94,14 @@ securityContext:
 
 {{/* Sources of the projected volume; the file names are those that tokentrail.toml gives. */}}
 {{- define "tokentrail.secretFiles" -}}
+{{- with .Values.canary }}
+{{- if .secret }}
+- secret:
+    name: {{ .secret }}
+    items:
+      - {key: {{ .secretKey | quote }}, path: canary/key}
+{{- end }}
+{{- end }}
 {{- range $folder, $from := dict "kafka" .Values.kafka "registry" .Values.registry }}
 {{- with $from.credentials }}
 {{- if .secret }}

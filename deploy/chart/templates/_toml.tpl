@@ -26,6 +26,9 @@
 {{- include "tokentrail.settings" (list . (index $v .)) }}
 {{- end }}
 {{- include "tokentrail.settings" (list "registry" $registry) }}
+{{- if $v.canary.secret }}
+{{- include "tokentrail.settings" (list "canary" (dict "keyFile" "/run/secrets/tokentrail/canary/key")) }}
+{{- end }}
 {{- with $v.expectedAccounts }}
 {{- include "tokentrail.settings" (list "accounts" (dict "expected" .)) }}
 {{- end }}

@@ -44,6 +44,9 @@
 {{- if ne (len (uniq $topics)) (len $topics) }}
 {{- fail "topics: events, findings, deadLetters and staged must be different topics" }}
 {{- end }}
+{{- if and .Values.canary.enabled (not .Values.canary.secret) }}
+{{- fail "canary.secret: canary.enabled needs the name of a Secret with the key" }}
+{{- end }}
 {{- with .Values.keda }}
 {{- if gt (int .minReplicas) (int .maxReplicas) }}
 {{- fail "keda.minReplicas: more than keda.maxReplicas" }}
