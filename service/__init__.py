@@ -21,7 +21,7 @@ finding       what comes out, its ids and schemas; ocsf_finding, avro_findings: 
 dead_letter   what could not be read -> a dead letter
 metrics, probes, log   what is seen from outside; accounts: which fell silent
 watchdog      ends a process that hangs, and only then
-scan, compare, report   the same over files; what a change of tuning would do; a page to read
+scan, compare, report   the same over files; what a change of tuning would do; a page to read (follow_ups)
 feed          files into a topic, in any shape: wrap, to_ecs, to_ocsf, to_avro, reshape
 tail, redrive, check, demo   findings as they come; dead letters again; a pre-flight; for show
 """

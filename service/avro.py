@@ -21,7 +21,7 @@ from service.avro_container import MAGIC, unwrap_container
 from service.avro_plan import Plan, compile_plan
 from service.avro_schema import UnusableSchema, fingerprint, parse
 from service.envelopes import DEFAULT_LIMIT, Part, Rejected
-from service.errors import DecodeError, Refused, SchemaUnavailable, SettingsError
+from service.errors import Refused, SchemaUnavailable, SettingsError
 from service.log import printable
 
 if TYPE_CHECKING:
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
 
 TRIES: Final = 5  # before an outage is one, where registry.unavailable is not `retry`
 MAX_KNOWN: Final = 2_000  # schemas kept; a registry has some hundreds
-# In that many seconds, a topic full of invented ids has the registry asked for so many of them, or for so long: it
-# fills no memory, and holds up nothing until the watchdog acts.
-MAX_UNKNOWN: Final = 500
-MAX_UNKNOWN_ASKING: Final = 15.0
+# A topic full of invented ids fills no memory, and has the registry asked for one after the other. To be refused
+# unasked, for there being too many of them, would let whoever sends them silence a new schema's events.
+MAX_UNKNOWN: Final = 10_000
 UNKNOWN_SECONDS: Final = 30.0
 
 _WIRE_HEADER: Final = 5
@@ -70,8 +69,7 @@ class AvroReader:
         self._settings = settings
         self._clock = clock
         self._known: dict[bytes, Plan] = {}  # by wire header; what an id means never changes
-        # Headers of ids that the registry did not know: until when that is believed, how long it took to say.
-        self._unknown: dict[bytes, tuple[float, float]] = {}
+        self._unknown: dict[bytes, float] = {}  # ids the registry did not know, until when that is believed
         self._by_fingerprint = schemas_in(settings.schemas)
 
     def unwrap(self, data: bytes, limit: int = DEFAULT_LIMIT) -> Sequence[Part]:
@@ -84,35 +82,37 @@ class AvroReader:
             return plan(data, limit)
         if len(header) == _WIRE_HEADER and header[0] == 0 and not _is_wide_text(data):
             return (plan or self._looked_up(header))(data, limit)
+        if data.startswith(MAGIC):  # it would bring a schema of its own, from whoever may write to the topic
+            return (
+                Rejected(data, "avro", "a container file is no message: scan reads it, feed sends its records"),
+            )
         return unwrap_unregistered(data, limit, self._by_fingerprint)
 
     def _looked_up(self, header: bytes) -> Plan:
         _, schema_id = struct.unpack(">bI", header)
         if self._registry is None:
             return _rejecting("no registry is configured")
-        if not self._may_ask(header):
+        if self._is_unknown(header):
             return self._not_known(schema_id)
-        began = self._clock()
         try:
             registered = self._registry.by_id(schema_id)
         except SchemaUnavailable as error:
             return self._unavailable(str(error), self._registry.failures)
         if registered is None:
-            now = self._clock()
-            self._unknown[header] = (now + UNKNOWN_SECONDS, now - began)
+            if len(self._unknown) >= MAX_UNKNOWN:
+                del self._unknown[next(iter(self._unknown))]
+            self._unknown[header] = self._clock() + UNKNOWN_SECONDS
             return self._not_known(schema_id)
         if len(self._known) >= MAX_KNOWN:
             del self._known[next(iter(self._known))]
         plan = self._known[header] = _plan_of(registered)
         return plan
 
-    def _may_ask(self, header: bytes) -> bool:
+    def _is_unknown(self, header: bytes) -> bool:
         now = self._clock()
-        while self._unknown and self._unknown[oldest := next(iter(self._unknown))][0] <= now:
+        while self._unknown and self._unknown[oldest := next(iter(self._unknown))] <= now:
             del self._unknown[oldest]
-        if header in self._unknown or len(self._unknown) >= MAX_UNKNOWN:
-            return False
-        return sum(seconds for _, seconds in self._unknown.values()) < MAX_UNKNOWN_ASKING
+        return header in self._unknown
 
     def _not_known(self, schema_id: int) -> Plan:
         problem = f"schema {schema_id} is not in the registry"
@@ -122,7 +122,7 @@ class AvroReader:
             case "stop":
                 raise Refused(f"{problem}, and registry.unknown_schema is stop")
             case _:
-                return _rejecting(f"{problem}, or was not asked for among too many that are not")
+                return _rejecting(problem)
 
     def _unavailable(self, problem: str, failures: int) -> Plan:
         chosen = self._settings.unavailable
@@ -130,13 +130,11 @@ class AvroReader:
             raise SchemaUnavailable(problem)
         if chosen == "stop":
             raise Refused(f"{problem}, and registry.unavailable is stop")
-        return _rejecting(problem)
+        return _rejecting(problem, "schema_unavailable")
 
 
 def unwrap_unregistered(data: bytes, limit: int, by_fingerprint: Mapping[bytes, Plan]) -> Sequence[Part]:
     """A message, or a file, that no registry is needed for."""
-    if data.startswith(MAGIC):
-        return _container_parts(data, limit)
     if data.startswith(_SINGLE_OBJECT) and len(data) >= _SINGLE_OBJECT_HEADER:
         plan = by_fingerprint.get(data[2:_SINGLE_OBJECT_HEADER])
         return (plan or _rejecting("registry.schemas holds none of its fingerprint"))(data, limit)
@@ -154,16 +152,6 @@ def unwrap_file(pieces: Iterable[bytes], limit: int, schemas: Path | None) -> It
         yield from unwrap_container(chain((first,), pieces), limit)
     else:
         yield from unwrap_unregistered(b"".join((first, *pieces)), limit, schemas_in(schemas))
-
-
-def _container_parts(data: bytes, limit: int) -> Sequence[Part]:
-    parts: list[Part] = []
-    try:
-        for part in unwrap_container([data], limit):
-            parts.append(part)  # noqa: PERF402  those before the damage stay
-    except DecodeError as error:
-        parts.append(Rejected(data, error.reason, str(error)))
-    return parts
 
 
 @cache
@@ -195,8 +183,8 @@ def _plan_of(registered: "Registered") -> Plan:
         return _rejecting(f"its schema cannot be used: {error}")
 
 
-def _rejecting(detail: str) -> Plan:
-    return lambda data, _limit: (Rejected(data, "schema_unknown", detail),)
+def _rejecting(detail: str, reason: str = "schema_unknown") -> Plan:
+    return lambda data, _limit: (Rejected(data, reason, detail),)
 
 
 def _is_wide_text(data: bytes) -> bool:

@@ -45,11 +45,12 @@ def compile_plan(schema: Schema, start: int) -> Plan:
     except ODD as error:
         raise UnusableSchema(f"no valid Avro schema ({type(error).__name__})") from None
 
-    decode = partial(read_whole, read, start=start, limit=DEFAULT_LIMIT)
+    usual = partial(read_whole, read, start=start, limit=DEFAULT_LIMIT)
     read_first, read_second = readers
     source_first = name == "eventSource"
 
-    def plan(data: bytes, _limit: int) -> Sequence[Part]:
+    def plan(data: bytes, limit: int) -> Sequence[Part]:
+        decode = usual if limit == DEFAULT_LIMIT else partial(read_whole, read, start=start, limit=limit)
         try:
             one, at = read_first(data, before(data, start))
             two, _ = read_second(data, between(data, at))

@@ -13,13 +13,13 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from service.avro_schema import OBJECTS, Schema, fields_of, size_of
+from service.avro_schema import OBJECTS, Schema, UnusableSchema, fields_of, size_of
 from service.avro_skip import read_long
 from service.errors import DecodeError
 from service.mending import decode_json
 
 MAX_DEPTH: Final = 64  # of records, arrays and maps; CloudTrail's have less than ten
-_ITEM: Final = 5  # characters that an item is worth in JSON, beside its content: `null,`
+_ITEM: Final = 24  # what an item counts for beside its content: even `null` takes a place in memory
 _MAX_DECIMAL_BYTES: Final = 32
 _MAX_DECIMAL_SCALE: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,6 +68,8 @@ def read_whole(read: Read, data: bytes, start: int, limit: int) -> object:
         value = read(cursor)
     except (IndexError, struct.error):
         raise DecodeError("avro", "the data ends too early") from None
+    except (TypeError, ValueError, LookupError, ArithmeticError):
+        raise DecodeError("avro", "the data does not fit its schema") from None
     if cursor.at != len(data):
         raise DecodeError("avro", f"{len(data) - cursor.at:,} bytes left over")
     return value
@@ -164,22 +166,27 @@ def _converted(read: Read, convert: Callable[[Any], object]) -> Read:
 def _leaf(word: str, definition: Any) -> Read:
     """A type without others inside. A logical type that is not listed is read as what it is written as."""
     logical = definition.get("logicalType")
+    scale = definition.get("scale", 0)
     if word == "enum":
         return _enum(definition["symbols"])
+    if logical == "decimal" and type(scale) is not int:
+        raise UnusableSchema("a decimal of no possible scale")
     if word == "fixed":
         size = size_of(definition)
         if logical == "uuid" and size == 16:
             return lambda cursor: str(uuid.UUID(bytes=cursor.take(16)))
-        convert = _decimal(definition.get("scale", 0)) if logical == "decimal" else readable
+        convert = _decimal(scale) if logical == "decimal" else readable
         return lambda cursor: convert(cursor.take(size))
     if word == "bytes" and logical == "decimal":
-        convert = _decimal(definition.get("scale", 0))
+        convert = _decimal(scale)
         return lambda cursor: convert(cursor.take(cursor.long()))
     known = _LOGICAL.get((word, logical))
     return _converted(_PLAIN[word], known) if known else _PLAIN[word]
 
 
-def _enum(symbols: Sequence[str]) -> Read:
+def _enum(symbols: object) -> Read:
+    if not isinstance(symbols, list):
+        raise UnusableSchema("an enum without a list of symbols")
     return lambda cursor: _chosen(symbols, cursor.long())
 
 

@@ -131,8 +131,11 @@ class Detector:
         built = [isolated(match.rule, partial(_finding, match, event, place, unread)) for match in matches]
         found = []
         today = place.detected_at.date() if place.detected_at else date.min  # without a time, nothing has expired
-        for finding in filter(None, built):
-            suppressed_by = self._tuning.suppression(finding, today)
+        for match, finding in zip(matches, built, strict=True):
+            if finding is None:
+                continue
+            untuned = severity(match.rule.id, event, [clause.name for clause, _ in match.held])
+            suppressed_by = self._tuning.suppression(finding, today, untuned)
             if suppressed_by is not None:
                 verdicts[finding.rule_id] = "suppressed"
             if suppressed_by is None or self._tuning.publish_suppressed:
@@ -141,7 +144,7 @@ class Detector:
 
 
 def _related(finding: Finding, found: Sequence[Finding]) -> Finding:
-    others = [other.finding_id for other in found if other is not finding]
+    others = [each.finding_id for each in found if each is not finding and each.stage == finding.stage]
     return msgspec.structs.replace(finding, related_finding_ids=others)
 
 

@@ -77,11 +77,15 @@ def _changes_first(follow_up: FollowUp) -> tuple[bool, str]:
     return follow_up.read_only, follow_up.time or ""
 
 
+def _event(follow_up: FollowUp) -> str | FollowUp:
+    return follow_up.event_id or follow_up
+
+
 @dataclass(slots=True)
 class Followed:
     """`calls` counts every event, also those that `events` has no room for; a repeat in the files counts again."""
 
-    events: Shortlist[FollowUp] = field(default_factory=lambda: Shortlist(MAX_SHOWN, _changes_first))
+    events: Shortlist[FollowUp] = field(default_factory=lambda: Shortlist(MAX_SHOWN, _changes_first, _event))
     calls: Counter[Calls] = field(default_factory=Counter)
 
     def add(self, follow_up: FollowUp) -> None:

@@ -30,6 +30,7 @@ REASONS: Final = (
     "json",  # broken or truncated JSON
     "not_a_record",  # JSON, but neither a record nor a known envelope
     "not_json",  # binary or plain text
+    "schema_unavailable",  # the schema registry does not answer, and waiting for it is not what was asked for
     "schema_unknown",  # the registry does not know the schema, or none is configured
     "too_deep",  # nested beyond what is worth following
     "too_large",  # decompresses to more than the limit

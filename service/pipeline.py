@@ -34,6 +34,7 @@ Offsets = Mapping[Place, int]
 # Brokers take messages of 1,048,588 bytes by default. A topic that takes less is met by trying with less.
 MAX_MESSAGE_BYTES: Final = 1_000_000
 MIN_MESSAGE_BYTES: Final = 15_000
+_WAIT_SECONDS: Final = 30.0  # the registry is asked again every 10 s at most
 _FRAME_BYTES: Final = 500  # what Kafka adds to a message
 _MAX_SUBJECT: Final = 256
 # What CloudEvents forbids in an attribute; it is an event's text, and the key has it as it is.
@@ -166,7 +167,7 @@ class Pipeline:
         self._context = context
         self._canary = canary or Canary(None, "")
         self._broken = False
-        self._waiting = False  # for the schema registry
+        self._waited_at = -_WAIT_SECONDS  # for the schema registry
         self._room = MAX_MESSAGE_BYTES
         self._dead_letter_limits: dict[Place, Limit] = defaultdict(Limit)
         self.moved_at = time.monotonic()  # of the last step, for the liveness probe
@@ -176,7 +177,11 @@ class Pipeline:
         """Why nothing is committed at the moment; None when all is well."""
         if self._broken:
             return "recovering from a delivery that failed"
-        return "waiting for the schema registry" if self._waiting else None
+        return "waiting for the schema registry" if self._is_waiting() else None
+
+    def _is_waiting(self) -> bool:
+        """What waited may be another member's by now, so that no batch of ours tells the end of it."""
+        return time.monotonic() - self._waited_at < _WAIT_SECONDS
 
     def run(self, stop: Flag) -> None:
         while not stop.is_set():
@@ -196,7 +201,7 @@ class Pipeline:
         except SchemaUnavailable as problem:
             self._wait(problem)
             return 0
-        self._waiting = False
+        self._waited_at = -_WAIT_SECONDS
         if self._too_much_unreadable(batch):
             return 0
         try:
@@ -223,8 +228,8 @@ class Pipeline:
         ]
         if not places:
             return False
+        self._dead_letter_limits.clear()  # what is read again must not count twice
         for topic, partition in places:
-            del self._dead_letter_limits[topic, partition]
             _log.error(
                 "partition paused: too many of its messages cannot be read",
                 topic=topic,
@@ -238,9 +243,9 @@ class Pipeline:
 
     def _wait(self, problem: SchemaUnavailable) -> None:
         """Keep the membership and read the batch again: what cannot be read yet must not be lost."""
-        if not self._waiting:
+        if not self._is_waiting():
             _log.warning("waiting for the schema registry", problem=str(problem))
-        self._waiting = True
+        self._waited_at = time.monotonic()
         self._source.idle()
         self._rewind()
 
@@ -264,6 +269,7 @@ class Pipeline:
     def _process(self, messages: Sequence[Message]) -> Batch:
         batch = Batch(polled_at=time.monotonic(), accounts=Accounts(self._expected_accounts))
         for message in messages:
+            self.moved_at = time.monotonic()  # one may have to ask a registry that is slow
             batch.messages += 1
             place = (message.topic() or "", message.partition() or 0)
             batch.offsets[place] = (message.offset() or 0) + 1
@@ -279,6 +285,8 @@ class Pipeline:
     def _parts(self, batch: Batch, message: Message, value: bytes) -> bool:
         """Take a message's parts. Returns whether none of them could be read."""
         parts = self._unwrap(value, self._limit)
+        if len(parts) > 1 and all(isinstance(part, Rejected) for part in parts):
+            parts = parts[:1]  # rubbish stays one message, however many pieces it has
         unreadable = len(parts) > 0
         for part in parts:
             if isinstance(part, Record):
@@ -294,6 +302,7 @@ class Pipeline:
                 unreadable = False
                 batch.ignored[part.kind] += 1
             else:
+                unreadable = unreadable and part.reason != "schema_unavailable"
                 self._reject(batch, message, part, whole=len(parts) == 1)
         return unreadable
 

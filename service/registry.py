@@ -67,6 +67,9 @@ class Registry:
             schema = self._client.get_schema(schema_id)
             references: dict[tuple[str, int], str] = {}
             self._follow(schema.references or [], references)
+            texts = [schema.schema_str, *references.values()]
+            if not all(isinstance(text, str) for text in texts):
+                raise TypeError("a schema that is no text")
             return Registered(schema.schema_type or "AVRO", schema.schema_str or "", tuple(references.values()))
 
         try:
@@ -120,7 +123,7 @@ class Registry:
                 self.failures = 0
                 raise
             trouble = f"it answers with status {error.http_status_code}"
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             trouble = f"{type(error).__name__}: {printable(str(error), 200)}"
         except _NO_REGISTRY as error:
             trouble = f"its answer is not a schema registry's ({type(error).__name__})"
@@ -128,7 +131,7 @@ class Registry:
             self.failures = 0
             return answer
         self._trouble = f"the schema registry does not answer: {trouble}"
-        self._asked_again_at = self._clock() + min(2.0**self.failures, _LONGEST_PAUSE)
+        self._asked_again_at = self._clock() + min(2.0 ** min(self.failures, 10), _LONGEST_PAUSE)
         self.failures += 1
         raise SchemaUnavailable(self._trouble)
 
@@ -150,7 +153,8 @@ def _configuration(settings: RegistrySettings) -> dict[str, object]:
 
 def _is_not_found(error: SchemaRegistryError) -> bool:
     """As a registry says it, by a code of its own such as 40403; a wrong address has a bare 404 for an answer."""
-    return error.http_status_code == 404 and 40_400 <= (error.error_code or 0) < 40_500
+    code: object = error.error_code  # what the answer's JSON holds
+    return error.http_status_code == 404 and isinstance(code, int) and 40_400 <= code < 40_500
 
 
 def _why_not(error: SchemaRegistryError) -> str:

@@ -7,6 +7,7 @@ reorder or hide text, then through Jinja's escaping; the page's own policy forbi
 import base64
 import hashlib
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ import msgspec
 from markupsafe import Markup
 
 from service import report_model, report_timeline
-from service.finding import Finding, rfc3339
+from service.finding import SEVERITIES, Finding, Severity, rfc3339
 from service.follow_ups import Followed, Sought
 from service.log import printable
 from service.report_model import worst_first
@@ -37,18 +38,30 @@ _MAX_RECORD: Final = 12_000
 _HERE: Final = Path(__file__).parent
 
 
+def _id(finding: Finding) -> str:
+    """The same where an event comes twice, from another trail or in a copy of a file: it is told once."""
+    return finding.finding_id
+
+
 @dataclass(slots=True, kw_only=True)
 class Scanned:
     """What a scan read and found. `options` are those that decided what was looked for, as they were given."""
 
     options: Sequence[tuple[str, str]] = ()
-    findings: Shortlist[Finding] = field(default_factory=lambda: Shortlist(MAX_FINDINGS, worst_first))
+    findings: Shortlist[Finding] = field(default_factory=lambda: Shortlist(MAX_FINDINGS, worst_first, _id))
+    severities: Counter[Severity] = field(default_factory=Counter)  # of all findings, kept or not
+    repeats: int = 0
     followed: Followed = field(default_factory=Followed)
     sought: Sought | None = None
     unread_again: bool = False  # standard input cannot be read twice, so nothing follows from it
     files: int = 0
     problems: list[str] = field(default_factory=list)
     totals: FileReport = field(default_factory=lambda: FileReport("all files"))
+
+    def add(self, findings: Sequence[Finding]) -> None:
+        new = self.findings.add(findings)
+        self.repeats += len(findings) - len(new)
+        self.severities.update(finding.severity for finding in new)
 
 
 def render(scanned: Scanned, now: datetime) -> str:
@@ -64,7 +77,7 @@ def render(scanned: Scanned, now: datetime) -> str:
         style_hash=_digest(style),
         found=found,
         living=sum(session.issuance is not None and session.may_live(now) for session in sessions),
-        severities=report_model.by_severity(scanned.findings.kept),
+        severities={name: scanned.severities[name] for name in reversed(SEVERITIES) if scanned.severities[name]},
         sessions=sessions[:MAX_SESSIONS],
         all_sessions=sessions,
         principals=report_model.principals(found, sessions),

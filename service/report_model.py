@@ -1,12 +1,12 @@
 """What a report tells: findings by event, sessions, principals. Pure, and without a word of HTML."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from service.event import LONGEST_SECONDS
-from service.finding import SEVERITIES, Finding, Severity
+from service.finding import Finding, Severity
 from service.follow_ups import Calls, Followed, FollowUp
 
 _GRADES: Final = {
@@ -155,13 +155,13 @@ def worst_first(finding: Finding) -> tuple[bool, int, str]:
 
 
 def occurrences(findings: Iterable[Finding]) -> list[Occurrence]:
-    """Worst first. A finding that comes twice, from another trail or a copy of a file, is told once."""
-    by_event: dict[str, dict[str, Finding]] = {}
+    """Worst first."""
+    by_event: dict[str, list[Finding]] = {}
     for finding in sorted(findings, key=worst_first):
         event = min([finding.finding_id, *finding.related_finding_ids])
-        by_event.setdefault(event, {}).setdefault(finding.finding_id, finding)
+        by_event.setdefault(event, []).append(finding)
     return [
-        Occurrence(anchor=f"finding-{number}", findings=list(found.values()))
+        Occurrence(anchor=f"finding-{number}", findings=found)
         for number, found in enumerate(by_event.values(), start=1)
     ]
 
@@ -176,7 +176,7 @@ def sessions(found: Sequence[Occurrence], followed: Followed) -> list[Session]:
     for occurrence in found:
         if occurrence.worst.session_key is not None:
             session(occurrence.worst.session_key).occurrences.append(occurrence)
-    for event in sorted(_each_once(followed.events.kept), key=lambda event: event.time or ""):
+    for event in sorted(followed.events.kept, key=lambda event: event.time or ""):
         session(event.session).events.append(event)
     for calls, count in followed.calls.most_common():
         session(calls.session).calls.append((calls, count))
@@ -194,23 +194,9 @@ def principals(found: Sequence[Occurrence], of_sessions: Sequence[Session]) -> l
     return list(by_arn.values())
 
 
-def by_severity(found: Iterable[Finding]) -> dict[Severity, int]:
-    """Worst first, and only what there is."""
-    levels = [finding.severity for finding in found]
-    return {level: levels.count(level) for level in reversed(SEVERITIES) if level in levels}
-
-
 def moment(text: str | None) -> datetime | None:
     """A time as findings write it."""
     return None if text is None else datetime.fromisoformat(text)
-
-
-def _each_once(events: Iterable[FollowUp]) -> Iterator[FollowUp]:
-    seen: set[str] = set()
-    for event in events:
-        if event.event_id is None or event.event_id not in seen:
-            yield event
-            seen.add(event.event_id or "")
 
 
 def _distinct(texts: Iterable[str | None]) -> list[str]:

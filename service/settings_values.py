@@ -101,7 +101,7 @@ def _is_web_address(value: str) -> bool:
 
 
 def _has_no_login(value: str) -> bool:
-    return "@" not in urlsplit(value).netloc
+    return not any("@" in urlsplit(url.strip()).netloc for url in value.split(","))
 
 
 def _fits_c(value: str) -> bool:

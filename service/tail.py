@@ -39,7 +39,8 @@ class Follower:
     def __init__(self, settings: KafkaSettings, topic: str, start: Start) -> None:
         """`end` is the topic's end at this moment. Raises Unreachable or Refused."""
         # Without a subscription the group is a name only. What retention takes meanwhile is no loss here.
-        own = {"auto.offset.reset": "earliest", "statistics.interval.ms": 0}
+        # A partition that a fetch leaves out has to wait until the brokers have answered that one.
+        own = {"auto.offset.reset": "earliest", "statistics.interval.ms": 0, "fetch.wait.max.ms": 50}
         self._consumer = new_client(Consumer, {**consumer_config(settings), **own})
         self._topic = topic
         self._known: set[int] = set()

@@ -4,6 +4,7 @@ An attacker chooses the federated name, the user agent and often the address, an
 *is* that name. So a suppression stands on the ARN of an IAM principal; everything else only narrows it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from fnmatch import fnmatchcase
@@ -20,6 +21,7 @@ EVERY_RULE: Final = "*"
 
 Stage = Literal["staged", "live"]
 
+_NAMED_CHARACTERS: Final = 4  # of a principal's name, where the pattern leaves the account open
 # Principals with nothing in common: a pattern that takes two of them takes everybody.
 _STRANGERS: Final = (
     "arn:aws:iam::111111111111:user/alice",
@@ -81,12 +83,14 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def expired(self, today: date) -> bool:
         return today > self.expires
 
-    def covers(self, finding: Finding, today: date) -> bool:
+    def covers(self, finding: Finding, today: date, untuned: Severity | None = None) -> bool:
+        """`untuned` is its severity by the table: lowering it for the pager's sake must not open the way here."""
         if self.expired(today) or not ({finding.rule_id, EVERY_RULE} & self.rules):
             return False
-        if not self.allow_critical and (finding.severity == "critical" or finding.root_caller):
-            return False
         principal = iam_principal(finding)
+        by_root = finding.root_caller or (principal or "").endswith(":root")
+        if not self.allow_critical and (by_root or "critical" in (finding.severity, untuned)):
+            return False
         if principal is None or not matches(self.principal_arn, principal):
             return False
         return (
@@ -105,9 +109,9 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def of(self, rule_id: str) -> RuleTuning:
         return self.rules.get(rule_id, _UNTUNED)
 
-    def suppression(self, finding: Finding, today: date) -> str | None:
+    def suppression(self, finding: Finding, today: date, untuned: Severity | None = None) -> str | None:
         """The name of the first suppression that covers the finding."""
-        return next((each.name for each in self.suppressions if each.covers(finding, today)), None)
+        return next((each.name for each in self.suppressions if each.covers(finding, today, untuned)), None)
 
 
 _UNTUNED: Final = RuleTuning()
@@ -118,10 +122,16 @@ def check_principal_arn(glob: str) -> None:
     """Raises ValueError for a pattern that names nobody in particular, or somebody who chose the name."""
     if sum(matches(glob, stranger) for stranger in _STRANGERS) > 1:
         raise ValueError(f"principal_arn {glob!r} matches everybody: name the principal")
-    if glob.startswith("arn:") and ":iam:" not in glob:
+    parts = glob.split(":", 5)
+    if len(parts) < 6 or parts[0] != "arn" or parts[2] != "iam":
         raise ValueError(
             f"principal_arn {glob!r} is no ARN of IAM: a session's own ARN holds a name that its holder chose; "
             "name the user or the role behind it"
+        )
+    named = re.sub(r"[*?]", "", parts[5].partition("/")[2])
+    if {"*", "?"} & set(parts[4]) and len(named) < _NAMED_CHARACTERS:
+        raise ValueError(
+            f"principal_arn {glob!r} fits too many, of any account: name the account or the principal"
         )
 
 

@@ -24,7 +24,7 @@ class Page:
             raise click.UsageError(f"--report {name}: {_said(error)}") from None
 
     def add(self, findings: Sequence[Finding]) -> None:
-        self._scanned.findings.add(findings)
+        self._scanned.add(findings)
 
     def write(
         self, files: Sequence[str], processes: int | None, problems: Sequence[str], totals: FileReport

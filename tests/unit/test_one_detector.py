@@ -248,10 +248,8 @@ TYPE_BY_ARN: Final[dict[str, set[str]]] = {
 TEXT_WITHOUT_QUOTES: Final = {
     "asking for all": {"session_tags"},
     "fires-duration-beside-unreadable-policy": {"not_evaluable"},
-    "fires-duration-with-name-spelling-a-shorter-one": _OF_DURATION | {"related_finding_ids", "verdict"},
     "quiet-inline-broken-json": {"duration_seconds_effective", "not_evaluable"},
     "quiet-inline-deeply-nested": {"duration_seconds_effective", "not_evaluable"},
-    "quiet-name-spelling-a-long-duration": _OF_DURATION | {"verdict"},
 }
 
 _MAPPED: Final = WITHOUT_ID | NAME_IN_A_LIST | TYPE_IN_A_LIST | JSON_IN_A_TEXT | JAVA_IN_A_TEXT

@@ -85,6 +85,22 @@ def test_critical_and_root_need_to_be_allowed(change: dict[str, Any]) -> None:
     assert suppression(allow_critical=True).covers(finding, TODAY)
 
 
+def test_a_milder_severity_of_the_operators_does_not_open_the_way_to_what_is_critical() -> None:
+    finding = found(issuance(), severity="high")
+    assert suppression().covers(finding, TODAY, "high")
+    assert not suppression().covers(finding, TODAY, "critical")
+    assert suppression(allow_critical=True).covers(finding, TODAY, "critical")
+
+
+def test_a_session_that_root_made_is_roots() -> None:
+    root = "arn:aws:iam::111122223333:root"
+    finding = msgspec.structs.replace(
+        Detector(RULES).detect_record(SIGN_IN).findings[0], principal_type="FederatedUser", session_issuer_arn=root
+    )
+    assert not suppression(principal_arn=root).covers(finding, TODAY)
+    assert suppression(principal_arn=root, allow_critical=True).covers(finding, TODAY)
+
+
 def test_of_a_session_only_the_issuer_counts_since_its_holder_chose_its_name() -> None:
     finding = Detector(RULES).detect_record(SIGN_IN).findings[0]
     assert suppression().covers(finding, TODAY)
@@ -128,6 +144,10 @@ def test_hostile_names_and_patterns_take_no_time() -> None:
         ({"principal_arn": "arn:aws*:iam::*"}, "matches everybody"),
         ({"principal_arn": "?*:*/*"}, "matches everybody"),
         ({"principal_arn": "arn:aws:sts::111122223333:federated-user/bob"}, "no ARN of IAM"),
+        ({"principal_arn": "arn:aws:iam::*:user/??????*"}, "fits too many"),
+        ({"principal_arn": "arn:aws:iam::*:role/*"}, "fits too many"),
+        ({"principal_arn": "arn:aws:iam::*:user/*e"}, "fits too many"),
+        ({"principal_arn": "*:user/portal"}, "no ARN of IAM"),
         ({"principal_arn": " "}, "principal_arn is empty"),
         ({"owner": ""}, "owner is empty"),
         ({"reason": ""}, "reason is empty"),
