@@ -839,6 +839,9 @@ def _with_block(count: int, block: bytes, schema: str = '"string"', codec: bytes
     [
         (_with_block(2**60, b"", '"null"'), "avro"),
         (_with_block(2**60, b"\0" * 9, '{"type": "array", "items": "null"}'), "avro"),
+        (_with_block(1, b"\x02a", '{"type": "bytes", "logicalType": "decimal", "scale": null}'), "schema_unknown"),
+        (_with_block(1, b"\x02a", '{"type": "bytes", "logicalType": "decimal", "scale": true}'), "schema_unknown"),
+        (_with_block(1, b"\0", '{"type": "enum", "name": "E", "symbols": {"A": 1}}'), "schema_unknown"),
         (_with_block(2, b"\x02a"), "avro"),
         (_with_block(1, b"\x02a\x02b"), "avro"),
         (_with_block(-1, b"\x02a"), "avro"),

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from service.dead_letter import CUT_HEADER, MAX_IN_A_ROW
 from service.detect import Detector
-from service.envelopes import DEFAULT_LIMIT, Part, unwrap
+from service.envelopes import DEFAULT_LIMIT, Part, Rejected, unwrap
 from service.errors import Refused, SchemaUnavailable
 from service.event import Event
 from service.finding import SEVERITIES, Finding, Format
@@ -349,6 +349,38 @@ def test_a_record_that_passes_the_glance_but_not_the_full_decoding_is_a_dead_let
         for letter in world.dead_letters.messages
     }
     assert b"json: the record cannot be decoded in full" in reasons
+
+
+def test_rubbish_of_many_pieces_is_one_dead_letter_untouched(world: World) -> None:
+    rubbish = gzip.compress(b"[" + b"0," * 1_000 + b"0]")
+    world.events.append(rubbish)
+    assert world.pipeline.run_once() == 1
+    assert only(world.dead_letters.messages).value() == rubbish
+    assert world.count("dead_letters_total", reason="not_a_record") == 1
+
+
+def test_the_pause_of_one_partition_counts_nothing_twice_for_another(world: World) -> None:
+    """The batch is read again: what another partition has in it is not twice as much for that."""
+    for _ in range(MAX_IN_A_ROW):
+        world.events.append(b"rubbish", partition=0)
+    for _ in range(MAX_IN_A_ROW - 100):
+        world.events.append(b"rubbish", partition=1)
+    for _ in range(5):
+        world.pipeline.run_once()
+    assert world.count("paused_partitions") == 1
+    assert world.events.committed == {1: MAX_IN_A_ROW - 100}
+
+
+def test_dead_letters_for_want_of_a_registry_pause_no_partition() -> None:
+    def without_registry(value: bytes, _limit: int) -> Sequence[Part]:
+        return (Rejected(value, "schema_unavailable", "no answer"),)
+
+    world = World(unwrap=without_registry)
+    for _ in range(2 * MAX_IN_A_ROW):
+        world.events.append(b"\0\0\0\0\1avro")
+    assert world.pipeline.run_once() == 2 * MAX_IN_A_ROW
+    assert world.count("dead_letters_total", reason="schema_unavailable") == 2 * MAX_IN_A_ROW
+    assert world.count("paused_partitions") == 0
 
 
 def test_a_partition_full_of_rubbish_is_paused_and_poured_nowhere(world: World) -> None:

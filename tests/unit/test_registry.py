@@ -181,6 +181,16 @@ def test_after_a_failure_it_is_asked_after_a_pause_that_grows(
     assert len(server.requests) == registry.failures == 6
 
 
+def test_an_outage_of_a_day_stays_an_outage(server: FakeRegistry, connect: Connect, clock: Clock) -> None:
+    registry = connect()
+    server.stop()
+    for _ in range(1_200):
+        with pytest.raises(SchemaUnavailable):
+            registry.by_id(1)
+        clock.now += 60
+    assert registry.failures == 1_200
+
+
 def test_once_it_answers_all_is_forgotten(server: FakeRegistry, connect: Connect, clock: Clock) -> None:
     registry = connect()
     known = server.add(SCHEMA)
