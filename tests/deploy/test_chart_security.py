@@ -77,7 +77,9 @@ def test_no_secret_is_rendered(name: str) -> None:
         for container in [*pod.get("initContainers", []), *pod["containers"]]:
             with_value = [each["name"] for each in container["env"] if "value" in each]
             assert [name for name in with_value if name.startswith("TOKENTRAIL_")] == [
-                name for name in with_value if name in ("TOKENTRAIL_CONFIG", "TOKENTRAIL_TUNING")
+                name
+                for name in with_value
+                if name in ("TOKENTRAIL_CONFIG", "TOKENTRAIL_CONTEXT", "TOKENTRAIL_TUNING")
             ]
 
 
