@@ -1,6 +1,7 @@
 """The real program: in a process of its own and an environment without settings, or in this process."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,11 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), **(extra or {})}
 
 
+def _heed_ctrl_c() -> None:
+    """A shell's background jobs, and what they start, ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(
     *arguments: str, extra: Mapping[str, str] | None = None, cwd: Path = ROOT, stdin: int = subprocess.DEVNULL
 ) -> subprocess.Popen[str]:
@@ -32,6 +38,7 @@ def start(
         stderr=subprocess.PIPE,
         encoding="utf-8",
         start_new_session=True,
+        preexec_fn=_heed_ctrl_c,  # noqa: PLW1509  it takes no lock
     )
 
 

@@ -47,7 +47,7 @@ def test_all_that_is_well_is_told_in_a_line_each(broker: Kafka) -> None:
     checked = Checked(broker, {**settings, "TOKENTRAIL_KAFKA__GROUP_ID": events})
     assert checked.code == 0, checked.output
     good = checked.of("ok")
-    assert good[3:] == [
+    assert good[4:] == [
         f"broker {broker.bootstrap}: answers",
         f"topic {events}: 2 partitions, READ allowed",
         f"topic {findings}: 2 partitions, WRITE allowed",

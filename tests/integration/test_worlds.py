@@ -127,9 +127,7 @@ WORLDS = [
         },
         line=("ssl.ca.location",),
     ),
-    by_variable(
-        "two topics that are one", "TOPICS__FINDINGS", "cloudtrail.events", "must be three different topics"
-    ),
+    by_variable("two topics that are one", "TOPICS__FINDINGS", "cloudtrail.events", "must be different topics"),
     by_variable(
         "a start without time zone", "KAFKA__START", "2024-12-12T16:04:32", "kafka.start: needs a time zone"
     ),

@@ -415,7 +415,7 @@ def test_rubbish_is_rejected_for_a_reason(data: bytes, reason: str) -> None:
 
 
 # What another decoder says of bytes, before they are JSON.
-OF_AVRO = {"avro", "glue_schema", "schema_unknown"}
+OF_AVRO = {"avro", "glue_schema", "schema_unavailable", "schema_unknown"}
 
 
 @pytest.mark.parametrize("reason", sorted({*REASONS} - OF_AVRO))
