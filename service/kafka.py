@@ -93,7 +93,10 @@ class KafkaSource:
                 return
 
     def _serve_callbacks(self, seconds: float) -> None:
-        self._consumer.poll(seconds)
+        message = cast("Message | None", self._consumer.poll(seconds))
+        # A group that is denied is told of once only, as soon as its coordinator was asked for.
+        if message is not None and (error := message.error()) is not None and is_final(error):
+            self._refused = self._cannot_read(error)
         self._raise_refused()
 
     def poll(self) -> Sequence[Message]:

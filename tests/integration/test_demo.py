@@ -8,6 +8,7 @@ import sys
 import urllib.request
 
 from tests.broker import ROOT, poll_until
+from tests.program import heed_ctrl_c
 
 DEMO = (sys.executable, "-m", "service", "demo")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("TOKENTRAIL_")}
@@ -32,7 +33,13 @@ def test_the_demo_finds_the_attack_and_ends_by_itself() -> None:
 
 def test_kept_up_it_serves_metrics_until_interrupted() -> None:
     with subprocess.Popen(
-        [*DEMO, "--keep"], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*DEMO, "--keep"],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,  # noqa: PLW1509  it takes no lock
     ) as demo:
         assert demo.stdout is not None
         found = next(filter(None, (re.search(r"http://\S+/metrics", line) for line in demo.stdout)))

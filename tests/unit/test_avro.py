@@ -13,7 +13,8 @@ import fastavro
 import pytest
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from service.avro import MAX_KNOWN, MAX_UNKNOWN, TRIES, AvroReader, connect
+from service import avro
+from service.avro import MAX_KNOWN, TRIES, AvroReader, connect
 from service.avro_container import unwrap_container
 from service.avro_findings import avro_findings
 from service.avro_plan import compile_plan
@@ -586,22 +587,23 @@ def test_an_unknown_schema_is_asked_for_again_after_a_while(
 
 
 def test_a_topic_full_of_invented_ids_fills_no_memory_and_silences_no_new_schema(
-    server: FakeRegistry, reader: Reader, clock: Clock
+    server: FakeRegistry, reader: Reader, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each id is asked for once in a while, and a schema that is really new is asked for all the same."""
+    monkeypatch.setattr(avro, "MAX_UNKNOWN", most := 300)
     unwrapping = reader()
     tracemalloc.start()
-    for schema_id in [*range(1_000, 1_000 + MAX_UNKNOWN + 100), *range(1_200, 1_300)]:
+    for schema_id in [*range(1_000, 1_000 + most + 100), *range(1_200, 1_300)]:
         (part,) = unwrapping.unwrap(message(schema_id, DATA), LIMIT)
         assert isinstance(part, Rejected)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(server.requests) == MAX_UNKNOWN + 100
+    assert len(server.requests) == most + 100
     assert peak < 20_000_000
     assert isinstance(unwrapping.unwrap(message(server.add(V1), DATA), LIMIT)[0], Record)
     clock.now += 31
     unwrapping.unwrap(message(1_200, DATA), LIMIT)
-    assert len(server.requests) == MAX_UNKNOWN + 102
+    assert len(server.requests) == most + 102
 
 
 def test_of_very_many_schemas_the_oldest_is_forgotten(server: FakeRegistry, reader: Reader) -> None:
@@ -710,11 +712,17 @@ def test_what_is_no_avro_is_left_to_the_envelopes(data: bytes) -> None:
 
 
 def test_an_id_that_looks_like_the_beginning_of_text_is_an_id(server: FakeRegistry, reader: Reader) -> None:
-    """00 00 00 7B 00: schema 31,488, and not a brace in UTF-32."""
+    """00 00 00 7B 00: schema 31,488, or a brace in UTF-32, which stays text when the schema is known as well."""
     server.schemas[0x7B00] = {"schema": json.dumps(V1), "schemaType": "AVRO"}
-    (part,) = reader().unwrap(message(0x7B00, DATA), LIMIT)
+    unwrapping = reader()
+    for length in range(4):  # text in UTF-32 is a multiple of four bytes long
+        event = in_v1(issuance(userAgent="x" * length))
+        (part,) = unwrapping.unwrap(message(0x7B00, payload(V1, event)), LIMIT)
+        assert isinstance(part, Record)
+        assert part.envelope == "avro"
+    (part,) = unwrapping.unwrap(json.dumps(issuance()).encode("utf-32-be"), LIMIT)
     assert isinstance(part, Record)
-    assert part.envelope == "avro"
+    assert part.envelope == "record"
 
 
 @pytest.mark.parametrize("compression", [b"\x00", b"\x05"])
