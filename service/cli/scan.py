@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from service import context_file, tuning_file
+from service.avro import schemas_in
 from service.cli import complain
 from service.cli.progress import progress
 from service.cli.scan_views import BESIDE, CHANGES, FINDINGS, View
@@ -67,6 +68,12 @@ class Moment(click.ParamType[datetime]):
 @click.option("--staged", is_flag=True, help="Apply the rules on trial too; their findings have a stage.")
 @click.option("--context", metavar="FILE", help="Add to findings what this file knows of accounts and brokers.")
 @click.option(
+    "--schemas",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Schemas (.avsc) of files that are an Avro single object.",
+)
+@click.option(
     "--compare",
     nargs=2,
     metavar="OLD NEW",
@@ -91,6 +98,7 @@ def command(  # noqa: PLR0913  one argument an option
     tuning: str | None,
     staged: bool,
     context: str | None,
+    schemas: Path | None,
     compare: tuple[str, str] | None,
     compare_published: bool,
     report: str | None,
@@ -111,6 +119,7 @@ def command(  # noqa: PLR0913  one argument an option
         times=report is not None,
         context=context_file.read(Path(context)) if context else NO_CONTEXT,
     )
+    schemas_in(schemas)  # what is wrong with them is said before anything is read
     page = _page(report, since=since, until=until, tuning=tuning, staged=staged or None)
     files, problems = find_files(paths)
     for problem in problems:
@@ -120,7 +129,7 @@ def command(  # noqa: PLR0913  one argument an option
     view: View[Any] = CHANGES if compare else BESIDE if compare_published else FINDINGS
     totals, counts, levels = FileReport("all files"), Counter[str](), set[Severity]()
     shown: list[Finding | Change | Beside] = []
-    for read in _with_progress(files, processes, plan, problems):
+    for read in _with_progress(files, problems, processes, schemas, plan):
         kept = [row for row in view.rows(read) if _within(row, since, until)]
         for row in kept:
             counts.update(view.labels(row))
@@ -220,11 +229,11 @@ def _summary(files: int, bad: int, totals: FileReport, said: str) -> str:
 
 
 def _with_progress(
-    files: list[str], processes: int | None, plan: Plan, problems: list[str]
+    files: list[str], problems: list[str], processes: int | None, schemas: Path | None, plan: Plan
 ) -> Iterator[FileReport]:
     """The reports as they come; what is wrong with a file is said at once, and added to `problems`."""
     with progress("scanning", len(files)) as advance:
-        for report in scan(files, processes, plan=plan):
+        for report in scan(files, processes, schemas, plan):
             if report.problem is not None:
                 problems.append(f"{report.file}: {report.problem}")
                 complain(problems[-1])

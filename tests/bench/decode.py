@@ -12,11 +12,17 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from service.envelopes import Record, load, unwrap
+from service.avro_plan import compile_plan
+from service.avro_schema import parse
+from service.envelopes import DEFAULT_LIMIT, Part, Record, load, unwrap
+from tests.avro import SHAPES, message, payload
+
+Unwrap = Callable[[bytes], Sequence[Part]]
 
 DOCUMENTS: Final = Path(__file__).parents[1] / "unit" / "documents"
 RECORDS_OF_A_FILE: Final = 200
@@ -63,11 +69,19 @@ def _document(name: str) -> dict[str, Any]:
     return dict(json.loads((DOCUMENTS / f"{name}.json").read_bytes()))
 
 
-def _told(data: bytes) -> int:
+def in_avro(seed: int) -> tuple[bytes, Unwrap]:
+    """A message in Confluent's wire format, and what takes it apart once its schema is known."""
+    shape = SHAPES["v1"]
+    (one,) = records(1, seed)
+    plan = compile_plan(parse(json.dumps(shape.schema)), 5)
+    return message(1, payload(shape.schema, shape.value(one))), lambda data: plan(data, DEFAULT_LIMIT)
+
+
+def _told(unwrap: Unwrap, data: bytes) -> int:
     return len(unwrap(data))
 
 
-def _loaded(data: bytes) -> int:
+def _loaded(unwrap: Unwrap, data: bytes) -> int:
     return sum(1 for part in unwrap(data) if isinstance(part, Record) and load(part))
 
 
@@ -93,8 +107,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     lines = ["| envelope | bytes a record | unwrap, ns | unwrap and load, ns |", "| --- | ---: | ---: | ---: |"]
-    for name, (data, count) in messages(options.seed).items():
-        told, loaded = (nanoseconds(run, data, count, options.rounds) for run in (_told, _loaded))
+    avro, avro_unwrap = in_avro(options.seed)
+    of_json = [(name, data, count, unwrap) for name, (data, count) in messages(options.seed).items()]
+    for name, data, count, how in [*of_json, ("avro", avro, 1, avro_unwrap)]:
+        told, loaded = (nanoseconds(partial(run, how), data, count, options.rounds) for run in (_told, _loaded))
         lines.append(f"| {name} | {len(data) // count:,} | {told:,.0f} | {loaded:,.0f} |")
     print("\n".join(lines))  # noqa: T201  a script's report
     return 0

@@ -34,6 +34,7 @@ def test_promtool_finds_nothing_wrong(arguments: tuple[str, ...]) -> None:
     assert b"SUCCESS" in checked.stdout + checked.stderr
 
 
+@pytest.mark.long
 def test_every_case_of_every_alert_comes_out_as_written() -> None:
     tested = promtool("test", "rules", CASES)
     assert tested.returncode == 0, tested.stdout + tested.stderr

@@ -83,6 +83,7 @@ def test_three_versions_of_a_schema_lose_nothing_while_the_registry_comes_and_go
     assert sum(committed(broker, program).values()) == 150
 
 
+@pytest.mark.long
 def test_a_kill_while_the_registry_is_away_loses_nothing(
     broker: Kafka, registry: FakeRegistry, program: Program
 ) -> None:

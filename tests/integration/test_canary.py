@@ -176,6 +176,7 @@ NEEDS = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lacks", range(len(NEEDS)))
 def test_it_needs_to_write_events_and_to_read_findings(secured: SecuredBroker, lacks: int) -> None:
     """No right to any group; without one of the two it is refused."""

@@ -67,6 +67,7 @@ READERS: Mapping[str, Callable[[Message, FakeRegistry], str]] = {
 CONTENT_TYPES = {"json": b"application/json", "ocsf": b"application/json", "avro": b"application/avro"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("written", READERS)
 def test_all_shapes_on_one_topic_add_up_and_their_findings_are_read_by_others(
     broker: Kafka, program: Program, written: str

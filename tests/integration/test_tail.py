@@ -255,6 +255,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(broker: Kafka) -> None:
     process.stderr.close()
 
 
+@pytest.mark.long
 def test_an_outage_of_the_brokers_is_told_and_waited_out(own_broker: Broker) -> None:
     topic = own_broker.new_topic()
     with tail(own_broker, topic) as running:

@@ -818,6 +818,7 @@ def test_of_a_damaged_container_what_could_be_read_is_given_and_the_rest_told(tm
         (b"Obj\x01", "ends too early"),
         (b"Obj\x01" + zigzag(2**40), "too many entries"),
         (b"Obj\x01" + zigzag(1) + zigzag(2**50), "impossible length"),
+        (b"Obj\x01" + zigzag(1) + zigzag(-1), "impossible length"),
         (b"Obj\x01" + b"\xff" * 50, "impossible number"),
         (b"Obj\x01\0" + bytes(16), "no valid Avro schema"),
         (b"Obj\x01" + zigzag(1) + b"\x14avro.codec\x0csnappy\0" + bytes(16), "compressed with snappy"),
@@ -842,6 +843,13 @@ def _with_block(count: int, block: bytes, schema: str = '"string"', codec: bytes
     return head + zigzag(count) + zigzag(len(block)) + block + sync
 
 
+def deflated(megabytes: int, content: bytes = b"") -> bytes:
+    """Without the mark at the end of a deflate stream, which all else is there without."""
+    deflate = zlib.compressobj(wbits=-15)
+    packed = [deflate.compress(bytes(1_000_000)) for _ in range(megabytes)]
+    return b"".join([*packed, deflate.compress(content), deflate.flush(zlib.Z_SYNC_FLUSH)])
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -853,7 +861,10 @@ def _with_block(count: int, block: bytes, schema: str = '"string"', codec: bytes
         (_with_block(2, b"\x02a"), "avro"),
         (_with_block(1, b"\x02a\x02b"), "avro"),
         (_with_block(-1, b"\x02a"), "avro"),
-        (_with_block(1, zlib.compress(bytes(10_000_000), wbits=-15), codec=b"deflate"), "too_large"),
+        (_with_block(1, deflated(100), codec=b"deflate"), "too_large"),
+        (_with_block(1, deflated(0, b"\x02a"), codec=b"deflate"), "avro"),
+        (_with_block(0, b"")[:-17] + zigzag(2**40), "too_large"),
+        (_with_block(0, b"")[:-17] + zigzag(-1), "too_large"),
         (_with_block(1, b"\xff\xff", codec=b"deflate"), "avro"),
         (_with_block(1, zlib.compress(b"\x02a", wbits=-15)[:-2], codec=b"deflate"), "avro"),
         (
