@@ -15,8 +15,8 @@ TIMESTAMP_HEADER: Final = "tokentrail.original.timestamp"
 MAX_IN_A_ROW: Final = 500
 WINDOW: Final = 1_000
 MAX_SHARE: Final = 0.5
-# What Kafka adds to a message, and the header that says "cut".
-_FRAMING: Final = 100
+# What Kafka adds to a message and to a batch of one, and the header that says "cut".
+_FRAMING: Final = 150
 _STAGE: Final = "VALUE_CONVERTER"
 _OURS: Final = (CUT_HEADER, TIMESTAMP_HEADER)
 
@@ -72,8 +72,13 @@ def dead_letter(
 
 def _size(key: bytes | None, headers: Headers) -> int:
     """Bytes of a message without its value."""
-    of_headers = sum(len(name.encode()) + len(content or b"") + 10 for name, content in headers)
+    of_headers = sum(_counted(name.encode()) + _counted(content or b"") for name, content in headers)
     return _FRAMING + len(key or b"") + of_headers
+
+
+def _counted(text: bytes) -> int:
+    # The length stands before it, as a zig-zag number of variable length: https://kafka.apache.org/protocol
+    return len(text) + max(1, ((2 * len(text)).bit_length() + 6) // 7)
 
 
 class Limit:
