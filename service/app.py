@@ -19,14 +19,16 @@ from service.context import UNKNOWN, Context
 from service.detect import Detector
 from service.errors import Refused, SettingsError, Unreachable
 from service.finding import JSON, Format
+from service.intake import Intake, Topics
 from service.kafka import KafkaSource
 from service.kafka_clients import Reachability
 from service.kafka_sink import AtLeastOnceSink, ExactlyOnceSink
 from service.metrics import Metrics
 from service.ocsf_finding import OCSF
-from service.pipeline import Pipeline, Topics
+from service.pipeline import Pipeline
 from service.probes import Probes
 from service.rules import RULES, STAGED
+from service.screen import Screen
 from service.settings import Settings
 from service.tuning import UNTUNED, Tuning
 from service.watchdog import LIMIT_SECONDS, Watchdog
@@ -70,17 +72,22 @@ class Service:
         )
         self._registry = connect(settings.registry)
         key = settings.canary.key
+        self._intake = Intake(
+            detector,
+            Topics(settings.topics.findings, settings.topics.dead_letters, settings.topics.staged),
+            unwrap=AvroReader(self._registry, settings.registry).unwrap,
+            limit=settings.limits.decompressed_bytes,
+            context=context,
+            canary=Canary(key.get_secret_value() if key else None, settings.topics.events),
+            screen=Screen(detector.needles) if settings.detect.screen else None,
+        )
         self._pipeline = Pipeline(
             source=self._source,
             sink=self._sink,
-            detector=detector,
-            topics=Topics(settings.topics.findings, settings.topics.dead_letters, settings.topics.staged),
+            intake=self._intake,
             observer=self.metrics,
-            unwrap=AvroReader(self._registry, settings.registry).unwrap,
-            limit=settings.limits.decompressed_bytes,
+            batch_messages=settings.limits.batch_messages,
             expected_accounts=settings.accounts.expected,
-            context=context,
-            canary=Canary(key.get_secret_value() if key else None, settings.topics.events),
         )
         self._awaited: str | None = "the brokers"
         self._watchdog = Watchdog(lambda: self._pipeline.moved_at, Reachability(settings.kafka))
@@ -108,13 +115,13 @@ class Service:
     def _connect(self) -> None:
         told = set()
         while not self.stop.is_set():
-            self._pipeline.moved_at = time.monotonic()
+            self._pipeline.moved()
             try:
                 self._awaited = "the brokers"
                 self._source.check()
                 self._sink.check()
                 self._awaited = "the schema registry"
-                self._pipeline.format = self._format()
+                self._intake.format = self._format()
             except Unreachable as problem:
                 if (self._awaited, type(problem)) not in told:
                     _log.warning(f"waiting for {self._awaited}", problem=str(problem))
@@ -166,8 +173,6 @@ class Service:
 
 def run(settings: Settings) -> int:
     """Run the service until SIGTERM or SIGINT. Returns the exit code. Raises SettingsError."""
-    if settings.detect.screen:  # an operator must not believe in a speed that is not there
-        raise SettingsError(["detect.screen: not available in this version, every message is decoded"])
     tuning = read_tuning(settings.tuning)
     context = context_file.read(settings.context) if settings.context else UNKNOWN
     stop = threading.Event()

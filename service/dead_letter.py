@@ -88,6 +88,11 @@ class Limit:
         self._in_a_row = 0
         self._window: deque[bool] = deque(maxlen=WINDOW)
 
+    @property
+    def clean(self) -> bool:
+        """Whether none of the last messages was unreadable."""
+        return not any(self._window)
+
     def reached(self, unreadable: Iterable[bool]) -> bool:
         """Take note of messages, in their order. True as soon as one of them reaches the limit."""
         for bad in unreadable:

@@ -58,6 +58,11 @@ class Detector:
         self._near_miss = Detection(nothing, near_miss=True)
         self.is_near_miss = lru_cache(maxsize=4_096)(self._is_near_miss)
 
+    @property
+    def needles(self) -> set[str]:
+        """Texts, one of which stands in each record that a rule may match."""
+        return {needle for rule in self.rules for needle in rule.needles or (name for _, name in rule.watches)}
+
     def watches(self, source: str | None, name: str | None) -> bool:
         return (source, name) in self._watchers
 

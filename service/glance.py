@@ -14,6 +14,16 @@ from service.mending import BROKEN
 from service.parts import Envelope, Ignored, IgnoredKind, Part, Record, Rejected
 
 
+class Names(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """The names of a record, where both are text. Refused is what has `Records`: it is no record, whatever else
+    it has. Frozen, so that names can be looked up in a set.
+    """
+
+    event_name: str | UnsetType = UNSET
+    event_source: str | UnsetType = UNSET
+    records: UnsetType = msgspec.field(name="Records", default=UNSET)
+
+
 class Glance(msgspec.Struct, gc=False, rename="camel"):
     """The keys that tell envelopes apart. All but the names stay undecoded."""
 
@@ -44,6 +54,7 @@ class _Telltales(msgspec.Struct, rename="camel"):
     s3_object_key: Raw | UnsetType = UNSET
 
 
+names_of: Final = msgspec.json.Decoder(Names).decode  # raises mending.BROKEN
 glance_at: Final = msgspec.json.Decoder(Glance).decode  # raises mending.BROKEN
 _telltales: Final = msgspec.json.Decoder(_Telltales).decode
 

@@ -14,7 +14,9 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
+from confluent_kafka import Message as ClientMessage
 
+from service.batch import Message, Offsets, Place
 from service.errors import Refused, Unreachable, Untrusted, WorldError
 from service.kafka_clients import (
     CALL_SECONDS,
@@ -26,7 +28,7 @@ from service.kafka_clients import (
     new_client,
 )
 from service.kafka_errors import as_delivery_error, is_final, no_answer, refusal
-from service.pipeline import Message, Offsets, Place
+from service.pipeline import CHUNK_MESSAGES
 from service.settings import KafkaSettings
 
 _log: Final = structlog.get_logger("kafka")
@@ -49,7 +51,7 @@ class KafkaSource:
     ) -> None:
         self._settings = settings
         self._topic = topic
-        self._batch_messages = batch_messages
+        self._chunk_messages = min(batch_messages, CHUNK_MESSAGES)
         self._observer = observer
         self._protocol = first_protocol(settings)
         self._committed: dict[Place, int] = {}
@@ -58,11 +60,11 @@ class KafkaSource:
         self._paused: set[Place] = set()
         self._assigned: set[Place] = set()
         self._unplaced: set[Place] = set()  # assigned, without an offset to begin at
-        self._revoked: set[Place] = set()
         self._trouble: KafkaError | None = None
         self._refused: Refused | None = None
         self._doubtful: Refused | None = None
         self.joined = False
+        self.revocations = 0
         self._subscribed = False
         self._consumer = self._unsubscribed()
 
@@ -99,7 +101,7 @@ class KafkaSource:
             self._refused = self._cannot_read(error)
         self._raise_refused()
 
-    def poll(self) -> Sequence[Message]:
+    def poll(self, *, wait: bool = True) -> Sequence[Message]:
         if not self._subscribed:  # not earlier: a message that comes while `check` serves callbacks would be lost
             self._consumer.subscribe(
                 [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -108,22 +110,20 @@ class KafkaSource:
         if self._unplaced:
             self._place()
         # consume(N, t) would wait the whole t unless N arrive.
-        first = self._consumer.poll(POLL_SECONDS)
+        first = self._consumer.poll(POLL_SECONDS if wait else 0)
         if first is None:
             self._raise_refused()
             return ()
-        self._revoked.clear()
-        messages = cast("list[Message]", [first, *self._consumer.consume(self._batch_messages - 1, 0)])
-        if self._revoked:  # by a callback inside `consume`: these are another member's by now
-            messages = [each for each in messages if (each.topic(), each.partition()) not in self._revoked]
-        good = [message for message in messages if message.error() is None]
-        if len(good) < len(messages):
+        read = [first, *self._consumer.consume(self._chunk_messages - 1, 0)]
+        messages = cast("list[Message]", read)
+        if any(map(ClientMessage.error, read)):
             for message in messages:
                 if (error := message.error()) is not None:
                     self._on_failure(error, message)
+            messages = [message for message in messages if message.error() is None]
         self._raise_refused()
-        self._uncommitted |= bool(good)
-        return good
+        self._uncommitted |= bool(messages)
+        return messages
 
     def _raise_refused(self) -> None:
         if self._doubtful is not None:
@@ -238,13 +238,13 @@ class KafkaSource:
         self._rebalanced("lost")
 
     def _forget(self, partitions: list[TopicPartition]) -> None:
+        self.revocations += 1
         for tp in partitions:
             self._committed.pop((tp.topic, tp.partition), None)
             self._statistics.pop((tp.topic, tp.partition), None)
             self._paused.discard((tp.topic, tp.partition))
             self._assigned.discard((tp.topic, tp.partition))
             self._unplaced.discard((tp.topic, tp.partition))
-            self._revoked.add((tp.topic, tp.partition))
 
     def _rebalanced(self, kind: str) -> None:
         assigned = sorted(number for _, number in self._assigned)

@@ -13,6 +13,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from service.batch import Offsets, Outgoing
 from service.errors import DeliveryError, TooLarge, Unreachable
 from service.kafka import KafkaSource
 from service.kafka_clients import (
@@ -25,7 +26,6 @@ from service.kafka_clients import (
     transactional_id,
 )
 from service.kafka_errors import as_delivery_error
-from service.pipeline import Offsets, Outgoing
 from service.settings import KafkaSettings
 
 # Sending offsets and committing take milliseconds; a slow cluster gets seconds.

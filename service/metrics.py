@@ -17,11 +17,11 @@ from prometheus_client import (
     generate_latest,
 )
 
+from service.batch import Batch, Place
 from service.canary import Result
 from service.envelopes import REASONS
 from service.event import Outcome
 from service.finding import SEVERITIES
-from service.pipeline import Batch, Place
 from service.rules.rule import Rule, Verdict
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -112,12 +112,14 @@ class Metrics:
         for account in self._newest:
             self.newest.labels(account)
 
-    def committed(self, batch: Batch, seconds: float) -> None:
+    def committed(self, batch: Batch, now: float) -> None:
+        """`now` is by time.monotonic."""
         self.messages.inc(batch.messages)
         self.message_bytes.inc(batch.bytes)
         self.near_misses.inc(batch.near_misses)
         self.batch_messages.observe(batch.messages)
-        self.batch_seconds.observe(seconds)
+        self.batch_seconds.observe(now - batch.polled_at)
+        self.screened.inc(batch.screened)
         self.commits.labels("success").inc()
         for metric, counts in (
             (self.records, batch.records),
@@ -128,25 +130,26 @@ class Metrics:
             for label, count in counts.items():
                 metric.labels(label).inc(count)
         self._count_verdicts(batch)
-        now = time.time()
+        today = time.time()
         for account, moment in batch.accounts.newest.items():
             # A time in the future would hide the silence until then.
-            self._newest[account] = max(self._newest[account], min(moment, now))
+            self._newest[account] = max(self._newest[account], min(moment, today))
             self.newest.labels(account).set(self._newest[account])
         for finding in batch.findings:
             if finding.stage is not None:
                 self.staged_findings.labels(finding.rule_id, finding.severity, finding.outcome).inc()
                 continue
             if finding.canary:  # not among the findings, which alerts look at
-                self.canary_success.set(now)
+                self.canary_success.set(today)
                 continue
             if finding.suppressed_by is not None:  # counted as a verdict
                 continue
             self.findings.labels(finding.rule_id, finding.severity, finding.outcome).inc()
-            self.latency.observe(seconds)
+            if batch.found_at is not None:
+                self.latency.observe(now - batch.found_at)
             if finding.event_time is not None:
                 event_time = datetime.fromisoformat(finding.event_time).astimezone(UTC)
-                self.age.observe(max(0.0, now - event_time.timestamp()))
+                self.age.observe(max(0.0, today - event_time.timestamp()))
 
     def _count_verdicts(self, batch: Batch) -> None:
         """Every rule answers every record; the batch leaves out "no match", by far the most."""

@@ -10,11 +10,11 @@ from typing import Final, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from service.batch import Message, Outgoing
 from service.dead_letter import CUT_HEADER, PREFIX, TIMESTAMP_HEADER
 from service.errors import DeliveryError
 from service.kafka_clients import CALL_SECONDS, POLL_SECONDS, check_topic, client_config, producer_config
 from service.kafka_sink import collector, produce
-from service.pipeline import Message, Outgoing
 from service.settings import Settings
 
 GROUP_SUFFIX: Final = "-redrive"

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
+from service.batch import Message
 from service.errors import DecodeError, Unreachable
 from service.finding import SEVERITIES, Severity, rfc3339
 from service.kafka_clients import CALL_SECONDS, POLL_SECONDS, check_topic, consumer_config, new_client
 from service.kafka_errors import is_final, no_answer, refusal
-from service.pipeline import Message
 from service.settings import KafkaSettings
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import cast
 
 import confluent_kafka
 
+from service.batch import Message, Offsets, Outgoing, Place
 from service.errors import DeliveryError, Refused, TooLarge
-from service.pipeline import Message, Offsets, Outgoing, Place
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -63,8 +63,9 @@ class MemorySource:
         self._batch_messages = batch_messages
         self._positions = dict(topic.committed)
         self._paused: set[Place] = set()
+        self.revocations = 0
 
-    def poll(self) -> Sequence[Message]:
+    def poll(self, *, wait: bool = True) -> Sequence[Message]:
         batch: list[Message] = []
         if not self._topic.reachable:
             return batch

@@ -13,6 +13,7 @@ import click
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from service import canary, log
+from service.batch import Message, Outgoing
 from service.cli import complain
 from service.cli.settings_flags import flags_of, settings_options
 from service.errors import SettingsError
@@ -20,7 +21,6 @@ from service.finding import finding_id
 from service.kafka_clients import check_topic, new_client, producer_config
 from service.kafka_errors import as_delivery_error
 from service.kafka_sink import produce
-from service.pipeline import Message, Outgoing
 from service.rules import RULES
 from service.settings import Settings, load, require_bootstrap
 from service.tail import Follower, headers_of

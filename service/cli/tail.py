@@ -11,12 +11,12 @@ from rich.text import Text
 
 from service import log
 from service.avro import connect
+from service.batch import Message
 from service.cli import complain
 from service.cli.settings_flags import flags_of, settings_options
 from service.cli.table import STYLES, cell, console
 from service.errors import DecodeError, SchemaUnavailable
 from service.finding import SEVERITIES, Severity
-from service.pipeline import Message
 from service.rules import RULES, STAGED
 from service.settings import load, require_bootstrap
 from service.tail import Findings, Follower, Line, Start, Wanted, headers_of, line_of

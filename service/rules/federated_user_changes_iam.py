@@ -80,6 +80,7 @@ RULE = Rule(
     "neither its end nor the containment of its issuer ends the attacker's access.",
     watches=tuple(("iam.amazonaws.com", name) for name in WRITING_OPERATIONS),
     applies=lambda event: event.is_federated,
+    needles=("FederatedUser",),
     clauses=(
         Clause(
             name="iam-changed",

@@ -45,6 +45,8 @@ class Rule:
     catches: str  # what an attacker does, and why it matters
     watches: tuple[tuple[str, str], ...]  # (eventSource, eventName), compared exactly
     applies: Callable[[Event], bool] = lambda _event: True
+    # Texts, one of which stands in each record that the rule may match; by default the names it watches.
+    needles: tuple[str, ...] = ()
     clauses: tuple[Clause, ...]
     techniques: tuple[Technique, ...]
     title: Callable[[Event, Sequence[str]], str]

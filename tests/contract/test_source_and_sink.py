@@ -14,10 +14,11 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, To
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from service.batch import Message, Offsets, Outgoing
 from service.errors import DeliveryError, Refused
 from service.kafka import KafkaSource
 from service.kafka_sink import AtLeastOnceSink, ExactlyOnceSink
-from service.pipeline import Message, Offsets, Outgoing, Sink, Source
+from service.pipeline import Sink, Source
 from service.settings import KafkaSettings
 from tests.broker import Kafka, poll_until
 from tests.memory import Headers, MemorySink, MemorySource, MemoryTopic

@@ -25,8 +25,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.batch import Message
 from service.detect import Detector
-from service.pipeline import Message
 from service.rules import RULES, STAGED
 from tests.broker import ROOT, Broker, Kafka, poll_until
 from tests.program import PROGRAM, environment

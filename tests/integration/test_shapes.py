@@ -13,7 +13,7 @@ from py_ocsf_models.events.findings.detection_finding import (  # type: ignore[i
     DetectionFinding,
 )
 
-from service.pipeline import Message
+from service.batch import Message
 from service.registry import Registry
 from service.settings import RegistrySettings
 from service.to_avro import avro

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from service.batch import Message, Outgoing
 from service.errors import DeliveryError
 from service.kafka import KafkaSource
 from service.kafka_sink import ExactlyOnceSink
-from service.pipeline import Message, Outgoing
 from service.settings import KafkaSettings
 from tests.broker import missing, poll_until
 from tests.cluster import Cluster

@@ -10,8 +10,9 @@ import pytest
 from service.accounts import MAX_UNCLEAR, Accounts
 from service.detect import Detector
 from service.envelopes import Record, unwrap
+from service.intake import Intake, Topics
 from service.metrics import Metrics
-from service.pipeline import Pipeline, Topics
+from service.pipeline import Pipeline
 from service.rules import RULES
 from tests.memory import MemorySink, MemorySource, MemoryTopic
 
@@ -123,9 +124,9 @@ def test_a_batch_counts_for_the_metric_once_it_is_committed() -> None:
     pipeline = Pipeline(
         source=MemorySource(events),
         sink=MemorySink(events, [findings, dead_letters]),
-        detector=Detector(RULES),
-        topics=Topics("findings", "dead-letters"),
+        intake=Intake(Detector(RULES), Topics("findings", "dead-letters")),
         observer=metrics,
+        commit_seconds=0,
         expected_accounts=[ONE, TWO],
     )
 

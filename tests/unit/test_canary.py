@@ -11,8 +11,9 @@ from service import canary
 from service.canary import ACCOUNT, HEADER, IDENTITY, MAX_SEEN, Canary, Result, attack, mark_of, seal
 from service.detect import Detector
 from service.errors import SettingsError
+from service.intake import Intake, Topics
 from service.metrics import Metrics
-from service.pipeline import Pipeline, Topics
+from service.pipeline import Pipeline
 from service.rules import RULES
 from service.settings import load
 from tests.memory import MemorySink, MemorySource, MemoryTopic
@@ -155,11 +156,14 @@ class World:
         self.pipeline = Pipeline(
             source=MemorySource(self.events),
             sink=MemorySink(self.events, [self.findings, self.dead_letters]),
-            detector=Detector(RULES),
-            topics=Topics("findings", "dead-letters"),
+            intake=Intake(
+                Detector(RULES),
+                Topics("findings", "dead-letters"),
+                clock=lambda: self.now,
+                canary=Canary(KEY, TOPIC),
+            ),
             observer=self.metrics,
-            clock=lambda: self.now,
-            canary=Canary(KEY, TOPIC),
+            commit_seconds=0,
         )
 
     def count(self, metric: str, **labels: str) -> float | None:

@@ -17,7 +17,7 @@ from service.dead_letter import (
     dead_letter,
 )
 from service.envelopes import Rejected, unwrap
-from service.pipeline import MAX_MESSAGE_BYTES
+from service.intake import MAX_MESSAGE_BYTES
 
 PROBLEM = "json: broken JSON"
 OURS = {

@@ -13,12 +13,12 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.batch import Batch
 from service.canary import Result
 from service.detect import Detector
 from service.envelopes import REASONS, Envelope, IgnoredKind
 from service.finding import SEVERITIES
 from service.metrics import Metrics
-from service.pipeline import Batch
 from service.rules import RULES
 from service.rules.rule import Verdict
 from tests.conftest import CI
@@ -71,7 +71,7 @@ def full_batch() -> Batch:
     """A batch in which everything there is to count happened, with every value that a label may have."""
     detector = Detector(RULES)
     events = [issuance(), issuance(errorCode="AccessDenied"), asking(durationSeconds=129_600), console_exchange()]
-    batch = Batch(polled_at=0, messages=7, bytes=700, near_misses=2)
+    batch = Batch(polled_at=0.0, found_at=0.0, messages=7, bytes=700, near_misses=2)
     batch.records.update(dict.fromkeys(get_args(Envelope), 10))
     batch.ignored.update(dict.fromkeys(get_args(IgnoredKind), 3))
     batch.rejected.update(dict.fromkeys(REASONS, 2))

@@ -14,14 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from service.batch import Message
 from service.dead_letter import CUT_HEADER, MAX_IN_A_ROW
 from service.detect import Detector
 from service.envelopes import DEFAULT_LIMIT, Part, Rejected, unwrap
 from service.errors import Refused, SchemaUnavailable
 from service.event import Event
 from service.finding import SEVERITIES, Finding, Format
+from service.intake import MAX_MESSAGE_BYTES, Intake, Topics, Unwrap
 from service.metrics import Metrics
-from service.pipeline import MAX_MESSAGE_BYTES, MIN_MESSAGE_BYTES, Message, Pipeline, Topics, Unwrap
+from service.pipeline import MIN_MESSAGE_BYTES, Pipeline
 from service.rules import RULES
 from service.rules.rule import Answer, Rule
 from tests.broker import poll_until
@@ -49,15 +51,19 @@ class World:
         self.dead_letters = MemoryTopic("dead-letters")
         self.staged = MemoryTopic("staged")
         self.metrics = Metrics(rules)
-        self.pipeline = Pipeline(
-            source=MemorySource(self.events, batch_messages),
-            sink=MemorySink(self.events, [self.findings, self.dead_letters, self.staged]),
-            detector=Detector(rules),
-            topics=Topics("findings", "dead-letters", staged),
-            observer=self.metrics,
+        self.intake = Intake(
+            Detector(rules),
+            Topics("findings", "dead-letters", staged),
             clock=lambda: NOW,
             unwrap=unwrap,
             limit=limit,
+        )
+        self.pipeline = Pipeline(
+            source=MemorySource(self.events, batch_messages),
+            sink=MemorySink(self.events, [self.findings, self.dead_letters, self.staged]),
+            intake=self.intake,
+            observer=self.metrics,
+            commit_seconds=0,
         )
 
     def count(self, metric: str, **labels: str) -> float:
@@ -200,7 +206,7 @@ def test_findings_are_written_in_the_format_that_is_asked_for() -> None:
         return finding.rule_id.encode()
 
     world = World()
-    world.pipeline.format = Format("text/plain", encode)
+    world.intake.format = Format("text/plain", encode)
     world.events.append(event(0))
     world.pipeline.run_once()
     message = only(world.findings.messages)

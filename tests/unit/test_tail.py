@@ -12,12 +12,12 @@ from rich.console import Console
 
 from service.avro import connect
 from service.avro_findings import avro_findings
+from service.batch import Message
 from service.cli.tail import text_of
 from service.detect import Detector
 from service.errors import DecodeError, SchemaUnavailable
 from service.finding import JSON, Finding, Format
 from service.ocsf_finding import OCSF
-from service.pipeline import Message
 from service.rules import RULES
 from service.settings import RegistrySettings
 from service.tail import Findings, Line, Wanted, line_of
