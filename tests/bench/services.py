@@ -1,0 +1,78 @@
+"""Services, and operations of them that trails are full of: what the records of `data` are about."""
+
+from typing import Final
+
+# Reading ones mostly, as everywhere. A service's line begins with the name before ".amazonaws.com".
+_TEXT: Final = """
+access-analyzer ListAnalyzers ListFindings
+acm DescribeCertificate ListCertificates RequestCertificate
+apigateway GetRestApis GetStages CreateDeployment
+application-autoscaling DescribeScalableTargets DescribeScalingPolicies
+appsync GetGraphqlApi ListGraphqlApis
+athena StartQueryExecution GetQueryExecution GetQueryResults
+autoscaling DescribeAutoScalingGroups DescribePolicies SetDesiredCapacity
+backup ListBackupPlans ListRecoveryPointsByBackupVault StartBackupJob
+batch DescribeJobs ListJobs SubmitJob
+bedrock InvokeModel ListFoundationModels
+budgets DescribeBudgets ViewBudget
+ce GetCostAndUsage GetCostForecast
+cloudformation DescribeStacks DescribeStackEvents UpdateStack
+cloudfront GetDistribution ListDistributions CreateInvalidation
+cloudtrail DescribeTrails GetTrailStatus LookupEvents
+codebuild BatchGetBuilds BatchGetProjects StartBuild
+codecommit GetBranch GitPull ListRepositories
+codepipeline GetPipelineState ListPipelines
+cognito-idp AdminGetUser DescribeUserPool ListUsers
+config DescribeConfigRules PutEvaluations SelectResourceConfig
+dms DescribeReplicationTasks DescribeReplicationInstances
+dynamodb DescribeTable ListTables UpdateTable
+ec2 DescribeInstances DescribeVolumes DescribeSecurityGroups DescribeNetworkInterfaces RunInstances CreateTags
+ecr BatchGetImage GetAuthorizationToken GetDownloadUrlForLayer DescribeRepositories
+ecs DescribeServices DescribeTasks RegisterTaskDefinition UpdateService
+eks DescribeCluster ListClusters ListNodegroups
+elasticache DescribeCacheClusters DescribeReplicationGroups
+elasticfilesystem DescribeFileSystems DescribeMountTargets
+elasticloadbalancing DescribeTargetHealth DescribeLoadBalancers RegisterTargets
+elasticmapreduce DescribeCluster ListSteps
+es DescribeElasticsearchDomains ListDomainNames
+events PutRule PutTargets ListRules
+firehose DescribeDeliveryStream ListDeliveryStreams
+glue GetTable GetPartitions GetDatabases StartJobRun
+guardduty GetFindings ListDetectors ListFindings
+health DescribeEvents DescribeEventDetails
+iam GetRole ListRolePolicies GetUser ListAttachedRolePolicies PassRole
+imagebuilder ListImages GetImagePipeline
+inspector2 ListFindings BatchGetAccountStatus
+kafka DescribeCluster ListClusters GetBootstrapBrokers
+kinesis DescribeStreamSummary ListShards GetShardIterator
+kms Decrypt GenerateDataKey DescribeKey CreateGrant
+lambda Invoke GetFunction20150331v2 ListFunctions20150331 UpdateFunctionCode20150331v2
+logs CreateLogStream DescribeLogGroups DescribeLogStreams FilterLogEvents
+monitoring DescribeAlarms GetMetricData PutMetricAlarm
+network-firewall DescribeFirewall ListFirewalls
+organizations DescribeAccount ListAccounts ListParents
+quicksight GetDashboard ListDashboards
+ram GetResourceShares ListResources
+rds DescribeDBInstances DescribeDBClusters CreateDBSnapshot
+redshift DescribeClusters GetClusterCredentials
+resource-groups ListGroups SearchResources
+route53 ListResourceRecordSets ChangeResourceRecordSets
+s3 GetBucketAcl GetBucketLocation ListBuckets PutObject GetObject HeadObject
+sagemaker DescribeEndpoint InvokeEndpoint ListTrainingJobs
+secretsmanager GetSecretValue DescribeSecret ListSecrets
+securityhub BatchImportFindings GetFindings
+servicecatalog DescribeProduct ListLaunchPaths
+sns Publish GetTopicAttributes ListSubscriptionsByTopic
+sqs GetQueueAttributes ListQueues ReceiveMessage
+ssm DescribeInstanceInformation GetParameter PutInventory UpdateInstanceInformation
+states DescribeExecution StartExecution ListStateMachines
+sts AssumeRole GetCallerIdentity AssumeRoleWithSAML AssumeRoleWithWebIdentity
+tagging GetResources GetTagKeys
+wafv2 GetWebACL ListWebACLs
+"""
+
+
+def operations() -> list[tuple[str, str]]:
+    """Every pair of service and operation."""
+    lines = (line.split() for line in _TEXT.strip().splitlines())
+    return [(service, operation) for service, *named in lines for operation in named]
