@@ -132,6 +132,7 @@ class Broker(Kafka):
         folder: Path,
         properties: Mapping[str, str] | None = None,
         listeners: Sequence[str] = (),
+        java_options: Sequence[str] = JAVA_OPTIONS,
     ) -> None:
         port, controller_port, *ports = free_ports(2 + len(listeners))
         super().__init__(f"127.0.0.1:{port}")
@@ -140,6 +141,7 @@ class Broker(Kafka):
         self._data = folder / "data"
         self._config = folder / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
+        self._java_options = java_options
         self.controller = f"127.0.0.1:{controller_port}"
         every = {"PLAINTEXT": self.bootstrap, "CONTROLLER": self.controller, **self.addresses}
         server = SERVER_PROPERTIES | {
@@ -177,7 +179,8 @@ class Broker(Kafka):
             self.tool(
                 "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", f"--config={self._config}"
             )
-        command = [*_java("-Dorg.slf4j.simpleLogger.showDateTime=true"), "kafka.Kafka", str(self._config)]
+        java = _java("-Dorg.slf4j.simpleLogger.showDateTime=true", base=self._java_options)
+        command = [*java, "kafka.Kafka", str(self._config)]
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C is for pytest, which then ends the broker.
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
@@ -261,8 +264,8 @@ def free_ports(count: int) -> list[int]:
     return list(ports)
 
 
-def _java(*options: str) -> list[str]:
-    return [_program("java"), *JAVA_OPTIONS, *options, "-cp", f"{fetch_jars()}/*"]
+def _java(*options: str, base: Sequence[str] = JAVA_OPTIONS) -> list[str]:
+    return [_program("java"), *base, *options, "-cp", f"{fetch_jars()}/*"]
 
 
 def _program(name: str) -> str:
