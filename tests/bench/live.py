@@ -49,7 +49,7 @@ def contestants(scale: Scale) -> list[Contestant]:
     fast, medium, slow = (400_000, 100_000, 20_000) if scale.quick else (6_000_000, 1_500_000, 150_000)
     even, some, few = DataSet(fast), DataSet(medium), DataSet(slow)
     dense, real = DataSet(slow, watched_every=10), DataSet(medium, mix="real")
-    wrapped = DataSet(medium, copies=30)
+    wrapped = DataSet(medium, copies=25)
     return [
         Contestant(LOOP, even, loop),
         Contestant(OURS, even, _AT_LEAST_ONCE),

@@ -35,9 +35,13 @@ class DataSet:
     copies: int = 1
     compression: str = "none"
 
+    def __post_init__(self) -> None:
+        if self.records % (self.copies * self.records_a_message):
+            raise ValueError(f"{self} is not made of whole messages")
+
     @property
     def messages(self) -> int:
-        return -(-self.records // self.copies // self.records_a_message) * self.copies
+        return self.records // self.records_a_message
 
     @property
     def watched(self) -> int:
@@ -76,6 +80,8 @@ class Stage:
             self._delete(name)
             self.broker.create_topic(name, PARTITIONS, {"retention.ms": "-1"})
             self._fill(name, data.values(self.seed), data.compression)
+            if self._messages(name) != data.messages:
+                raise RuntimeError(f"{name} does not hold what it was filled with: {data}")
         for segment in self.segments.glob(f"{name}-*/*.log") if self.segments else ():
             _read(segment)
         return name
@@ -110,9 +116,10 @@ class Stage:
         if topic not in known:
             return -1
         reader = self._reader()
-        ends = [reader.get_watermark_offsets(TopicPartition(topic, number)) for number in known[topic].partitions]
+        parts = (TopicPartition(topic, number) for number in known[topic].partitions)
+        ends = [reader.get_watermark_offsets(each, timeout=10) for each in parts]
         reader.close()
-        return sum(end[1] for end in ends if end is not None)
+        return sum(end for _, end in ends)
 
     def _reader(self, more: dict[str, object] | None = None) -> Consumer:
         return Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": "bench-reader", **(more or {})})

@@ -2,7 +2,7 @@
 
 import asyncio
 
-import orjson
+import orjson  # type: ignore[import-not-found,unused-ignore]
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer  # type: ignore[import-not-found,unused-ignore]
 
 from tests.bench.peers.job import Job

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
+import orjson  # type: ignore[import-not-found,unused-ignore]
 from arroyo import Topic  # type: ignore[import-not-found,unused-ignore]
 from arroyo.backends.kafka import (  # type: ignore[import-not-found,unused-ignore]
     KafkaConsumer,

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 import faust  # type: ignore[import-not-found,unused-ignore]
-import orjson
+import orjson  # type: ignore[import-not-found,unused-ignore]
 
 from tests.bench.peers.job import Job
 
