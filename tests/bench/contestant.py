@@ -33,9 +33,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Contestant:
+    """`ready` makes what it needs before the first round; it may raise NotMeasured, as `run` then does."""
+
     name: str
     data: DataSet
     run: Callable[[Stage, DataSet], Result]
+    ready: Callable[[], object] | None = None
 
 
 @dataclass

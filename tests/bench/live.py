@@ -8,11 +8,20 @@ reads fewer messages than there are, or finds others than are there, is not meas
 
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from tests.bench.contestant import Contestant, NotMeasured, Result
-from tests.bench.peer_programs import consumer_performance, loop, python, streams
+from tests.bench.peer_programs import (
+    consumer_performance,
+    environment,
+    loop,
+    python,
+    streams,
+    streams_jars,
+)
 from tests.bench.stage import DataSet, Stage, stage
 from tests.bench.table import Row, Scale
 from tests.bench.tokentrail import Tokentrail
@@ -57,12 +66,12 @@ def contestants(scale: Scale) -> list[Contestant]:
         Contestant(SCREEN, even, Tokentrail("at-least-once", screen=True)),
         Contestant("Tokentrail, exactly-once, screen", even, Tokentrail("exactly-once", screen=True)),
         Contestant("Kafka ConsumerPerformance", even, consumer_performance),
-        Contestant(STREAMS, even, streams("parse")),
-        Contestant(STREAMS_SCREEN, even, streams("screen")),
-        Contestant("Quix Streams", some, python("quix", "peers-quix")),
-        Contestant("aiokafka + orjson", some, python("aio")),
-        Contestant("Arroyo + orjson", few, python("arroyo_")),
-        Contestant("Faust + orjson", few, python("faust_")),
+        Contestant(STREAMS, even, streams("parse"), streams_jars),
+        Contestant(STREAMS_SCREEN, even, streams("screen"), streams_jars),
+        Contestant("Quix Streams", some, python("quix", "peers-quix"), partial(environment, "peers-quix")),
+        Contestant("aiokafka + orjson", some, python("aio", "peers"), partial(environment, "peers")),
+        Contestant("Arroyo + orjson", some, python("arroyo_", "peers"), partial(environment, "peers")),
+        Contestant("Faust + orjson", few, python("faust_", "peers"), partial(environment, "peers")),
         Contestant("findings 1 in 10: at-least-once", dense, _AT_LEAST_ONCE),
         Contestant("findings 1 in 10: exactly-once", dense, Tokentrail("exactly-once")),
         Contestant("real sizes: do-nothing loop", real, loop),
@@ -93,6 +102,9 @@ def measure(scale: Scale) -> list[Row]:
     with stage(scale.seed) as prepared:
         for each in chosen:
             prepared.topic(each.data)
+            if each.ready is not None:
+                with suppress(NotMeasured):  # told of when it is to run
+                    each.ready()
         if scale.rounds and chosen:
             _say("warming up")
             loop(prepared, chosen[0].data)

@@ -44,7 +44,7 @@ def streams(how: str) -> Callable[[Stage, DataSet], Result]:
     return run
 
 
-def python(module: str, lock: str = "peers") -> Callable[[Stage, DataSet], Result]:
+def python(module: str, lock: str) -> Callable[[Stage, DataSet], Result]:
     """A module of `peers`, run by the environment of that lock."""
 
     def run(stage: Stage, data: DataSet) -> Result:

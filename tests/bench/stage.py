@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.bench.data import AVRO_SCHEMA, Mix, in_avro, records, watched, wrapped
-from tests.broker import ROOT, Broker, Kafka
+from tests.broker import ROOT, Broker, Kafka, poll_until
 from tests.registry import FakeRegistry
 
 CACHE: Final = ROOT / ".cache" / "bench"
@@ -115,11 +115,19 @@ class Stage:
         known = self._admin.list_topics(timeout=10).topics
         if topic not in known:
             return -1
-        reader = self._reader()
-        parts = (TopicPartition(topic, number) for number in known[topic].partitions)
-        ends = [reader.get_watermark_offsets(each, timeout=10) for each in parts]
-        reader.close()
+        parts = [TopicPartition(topic, number) for number in known[topic].partitions]
+        ends = poll_until(lambda: self._ends(parts), f"leaders for {topic}")
         return sum(end for _, end in ends)
+
+    def _ends(self, parts: list[TopicPartition]) -> list[tuple[int, int]] | None:
+        """None while a broker that has just started leads nothing yet."""
+        reader = self._reader()
+        try:
+            return [reader.get_watermark_offsets(each, timeout=10) for each in parts]
+        except KafkaException:
+            return None
+        finally:
+            reader.close()
 
     def _reader(self, more: dict[str, object] | None = None) -> Consumer:
         return Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": "bench-reader", **(more or {})})
