@@ -14,7 +14,8 @@ import msgspec
 
 from service.envelopes import Ignored, Record, load, unwrap
 from service.errors import DecodeError
-from service.scan import MAX_DOCUMENT_BYTES, STANDARD_INPUT, FileReport, blocks
+from service.files import MAX_DOCUMENT_BYTES, STANDARD_INPUT, blocks
+from service.scan import FileReport
 from service.wrap import Wrap
 
 MAX_RECORD_BYTES: Final = 512 * 1024  # in a message of several: half of what a topic takes by default

@@ -17,8 +17,9 @@ import msgspec
 from service.envelopes import Record, load
 from service.errors import DecodeError
 from service.event import Event, Outcome, bounded
+from service.files import STANDARD_INPUT, FileRead, each, told_to_end
 from service.finding import Finding, bounded_record, rfc3339, session_key
-from service.scan import STANDARD_INPUT, FileReport, each, parts, told_to_end
+from service.scan import parts
 from service.shortlist import Shortlist
 
 MAX_SOUGHT: Final = 1_000
@@ -128,7 +129,7 @@ def follow_ups(files: Sequence[str], sought: Sought, processes: int | None = Non
 def _of_file(file: str, sought: Sought) -> Followed:
     followed = Followed()
     with suppress(RecursionError):  # the first reading told of it
-        for part in parts(file, FileReport(file)):
+        for part in parts(file, FileRead(file)):
             if told_to_end.is_set():
                 break
             if isinstance(part, Record) and _may_tell(part.data, sought):

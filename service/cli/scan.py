@@ -20,9 +20,10 @@ from service.cli.table import console
 from service.compare import Change
 from service.compare_published import Beside
 from service.context import NO_CONTEXT
+from service.files import find_files
 from service.finding import JSON, MAX_FINDING_BYTES, SEVERITIES, Finding, Severity
 from service.ocsf_finding import OCSF
-from service.scan import FileReport, Plan, find_files, scan
+from service.scan import FileReport, Plan, scan
 from service.tuning import UNTUNED, Tuning
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from service.cli.progress import progress
+from service.files import STANDARD_INPUT
 from service.finding import Finding
 from service.follow_ups import follow_ups, sought_of
 from service.report import Scanned, check_target, render, write
-from service.scan import STANDARD_INPUT, FileReport
+from service.scan import FileReport
 
 
 class Page:
