@@ -25,7 +25,8 @@ from service.errors import DecodeError, Refused, SchemaUnavailable, SettingsErro
 from service.finding import Finding, avro_schema, to_json
 from service.registry import Registry
 from service.rules import RULES
-from service.scan import find_files, scan, scan_file
+from service.files import find_files
+from service.scan import scan, scan_file
 from service.settings import RegistrySettings
 from tests.avro import (
     IDENTITY,

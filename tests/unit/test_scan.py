@@ -21,8 +21,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import scan
-from service.scan import FileReport, blocks, find_files, scan_file
+from service import files
+from service.files import blocks, find_files
+from service.scan import FileReport, scan_file
 from tests.broker import ROOT
 from tests.program import PROGRAM, environment, in_process, start, tokentrail
 
@@ -96,7 +97,7 @@ def test_a_folder_gives_its_files_in_order_each_once_and_no_others(tmp_path: Pat
 
 
 def test_a_folder_without_files_is_a_problem(tmp_path: Path) -> None:
-    assert find_files([str(tmp_path)])[1] == [f"{tmp_path}: no file ends in one of {', '.join(scan.SUFFIXES)}"]
+    assert find_files([str(tmp_path)])[1] == [f"{tmp_path}: no file ends in one of {', '.join(files.SUFFIXES)}"]
 
 
 @contextmanager
@@ -199,8 +200,8 @@ def test_a_missing_path_is_one_line(tmp_path: Path) -> None:
 
 def pieces(path: Path, block: int, piece: int) -> list[bytes]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "BLOCK_BYTES", block)
-        patch.setattr(scan, "_PIECE_BYTES", piece)
+        patch.setattr(files, "BLOCK_BYTES", block)
+        patch.setattr(files, "_PIECE_BYTES", piece)
         return list(blocks(str(path), FileReport("x")))
 
 
@@ -233,8 +234,8 @@ def test_lines_longer_than_a_block_are_read(tmp_path: Path, monkeypatch: pytest.
     path.write_bytes(as_lines(*(event(str(number), padding="x" * 5_000 * (number % 3)) for number in range(9))))
     expected = [finding.finding_id for finding in scan_file(str(path)).findings]
     assert len(expected) == 18
-    monkeypatch.setattr(scan, "BLOCK_BYTES", 2_000)
-    monkeypatch.setattr(scan, "_PIECE_BYTES", 700)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 2_000)
+    monkeypatch.setattr(files, "_PIECE_BYTES", 700)
     report = scan_file(str(path))
     assert [finding.finding_id for finding in report.findings] == expected
     assert [finding.origin.index for finding in report.findings[::2]] == list(range(9))
@@ -245,7 +246,7 @@ def test_several_processes_give_the_same_findings_in_the_same_order(tmp_path: Pa
     quiet = as_lines(*[QUIET] * 1_200)
     for number in range(4):  # together beyond what one process does alone
         (tmp_path / f"{number}.jsonl").write_bytes(quiet + as_lines(event(f"{number}-a"), event(f"{number}-b")))
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) > scan._SERIAL_BYTES
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) > files._SERIAL_BYTES
     outputs = [
         re.sub(
             r'"detected_at":"[^"]+"',

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service import scan
+from service import files
 from tests.program import in_process, tokentrail
 from tests.unit.test_scan import QUIET, SAMPLES, SUSPICIOUS, as_lines, event, ids
 
@@ -143,7 +143,7 @@ def test_a_comparison_in_several_processes_is_the_same(tmp_path: Path) -> None:
     quiet = as_lines(*[QUIET] * 1_600)
     for number in range(3):
         (logs / f"{number}.jsonl").write_bytes(quiet + as_lines(event(f"{number}-a")))
-    assert sum(path.stat().st_size for path in logs.iterdir()) > scan._SERIAL_BYTES
+    assert sum(path.stat().st_size for path in logs.iterdir()) > files._SERIAL_BYTES
     outputs = [
         tokentrail("scan", logs, "--compare", "none", new, "--output", "ndjson", "--processes", number).stdout
         for number in ("1", "2")
