@@ -22,10 +22,10 @@ from service.avro_schema import MAX_SCHEMA_BYTES, UnusableSchema, parse
 from service.detect import Detector
 from service.envelopes import Part, Record, Rejected, load, unwrap
 from service.errors import DecodeError, Refused, SchemaUnavailable, SettingsError
+from service.files import find_files
 from service.finding import Finding, avro_schema, to_json
 from service.registry import Registry
 from service.rules import RULES
-from service.files import find_files
 from service.scan import scan, scan_file
 from service.settings import RegistrySettings
 from tests.avro import (
