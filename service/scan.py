@@ -89,21 +89,31 @@ def scan(
 
 def scan_file(file: str, schemas: Path | None = None, plan: Plan = PLAIN) -> FileReport:
     """Read one file. Never raises for what the file holds or does not."""
-    if file != STANDARD_INPUT and not plan.times:  # the shortcut may have to be taken back, and sees no times
-        reading = _Reading(file, plan)
-        with suppress(bulk.Unusual, RecursionError, *READ_ERRORS):
-            reading.pages()
-            return reading.report
-    reading = _Reading(file, plan)
-    report = reading.report
-    try:
-        reading.blocks(schemas)
-    except RecursionError:
-        report.problem = "nested too deeply"
+    report = _by_pages(file, plan) or _by_blocks(file, schemas, plan)
     if report.rejected and report.problem is None:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(report.rejected.items()))
         report.problem = f"parts that could not be read: {reasons}"
     return report
+
+
+def _by_pages(file: str, plan: Plan) -> FileReport | None:
+    """The shortcut for CloudTrail's own files; None where it is none. The file is read again then."""
+    if file == STANDARD_INPUT or plan.times:  # times are in the bytes of every record
+        return None
+    reading = _Reading(file, plan)
+    with suppress(bulk.Unusual, RecursionError, *READ_ERRORS):
+        reading.pages()
+        return reading.report
+    return None
+
+
+def _by_blocks(file: str, schemas: Path | None, plan: Plan) -> FileReport:
+    reading = _Reading(file, plan)
+    try:
+        reading.blocks(schemas)
+    except RecursionError:
+        reading.report.problem = "nested too deeply"
+    return reading.report
 
 
 def parts(file: str, report: FileRead, schemas: Path | None = None) -> Iterator[Part]:
