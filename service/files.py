@@ -1,9 +1,10 @@
 """Which files there are, their content, and the processes that read many. Knows nothing of rules."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import active_children
@@ -24,6 +25,9 @@ MAX_DOCUMENT_BYTES: Final = 2 * 1024**3
 READ_ERRORS: Final[tuple[type[Exception], ...]] = (OSError, EOFError, cast("type[Exception]", IsalError))
 _PIECE_BYTES: Final = 128 * 1024  # a piece stays in a core's cache from one step to the next
 _SERIAL_BYTES: Final = 4 * 1024 * 1024  # below it, starting processes costs more than it saves
+_BATCH_BYTES: Final = 1024 * 1024
+_BATCH_FILES: Final = 64
+_SHARES: Final = 16  # of a process's work: less than one is little enough to come last
 told_to_end: Final = Event()  # set in a worker process only: nobody reads what it answers then
 T = TypeVar("T")
 
@@ -64,13 +68,20 @@ def _below(folder: str, problems: list[str]) -> list[str]:
 def each(files: Sequence[str], one: Callable[[str], T], processes: int | None = None) -> Iterator[T]:
     """What `one` makes of each file, in their order. It and its answers may travel between processes."""
     processes = min(processes or os.cpu_count() or 1, len(files))
-    size = sum(Path(file).stat().st_size for file in files if file != STANDARD_INPUT and Path(file).exists())
-    if processes < 2 or size < _SERIAL_BYTES:
+    sizes = [Path(file).stat().st_size if file != STANDARD_INPUT and Path(file).exists() else 0 for file in files]
+    if processes < 2 or sum(sizes) < _SERIAL_BYTES:
         yield from map(one, files)
         return
-    with ProcessPoolExecutor(processes, initializer=_heed_signals) as pool:
+    batches = _batches(sizes)
+    share = sum(sizes) // (_SHARES * processes)
+    with ProcessPoolExecutor(processes, initializer=_begin_worker) as pool:
+        answers: dict[range, Future[list[T]]] = {}
         try:
-            yield from pool.map(one, files, chunksize=max(1, min(16, len(files) // (4 * processes))))
+            # What takes long begins first, lest it is all that is left at the end; the others keep their order.
+            for batch in sorted(batches, key=lambda batch: -max(share, sum(sizes[place] for place in batch))):
+                answers[batch] = pool.submit(_all_of, one, [files[place] for place in batch])
+            for batch in batches:
+                yield from answers.pop(batch).result()
         except BrokenProcessPool as broken:
             raise WorldError(
                 "a process of the scan was ended from outside, perhaps for want of memory"
@@ -81,8 +92,24 @@ def each(files: Sequence[str], one: Callable[[str], T], processes: int | None = 
             raise
 
 
-def _heed_signals() -> None:
+def _batches(sizes: Sequence[int]) -> list[range]:
+    """The places of files that one process reads in one go: handing over takes as long as a small file does."""
+    batches, begin, size = [], 0, 0
+    for place, each_size in enumerate(sizes):
+        if place > begin and (size + each_size > _BATCH_BYTES or place - begin >= _BATCH_FILES):
+            batches.append(range(begin, place))
+            begin, size = place, 0
+        size += each_size
+    return [*batches, range(begin, len(sizes))]
+
+
+def _all_of(one: Callable[[str], T], files: Sequence[str]) -> list[T]:
+    return [one(file) for file in files]
+
+
+def _begin_worker() -> None:
     """A worker told to end leaves its file where it is: killed amid its answer it would block the others."""
+    gc.freeze()  # what was imported stays
     for number in (SIGINT, SIGTERM):
         signal(number, lambda *_: told_to_end.set())
 

@@ -12,7 +12,6 @@ import click
 import msgspec
 
 from service import context_file, tuning_file
-from service.avro import schemas_in
 from service.cli import complain
 from service.cli.progress import progress
 from service.cli.scan_views import BESIDE, CHANGES, FINDINGS, View
@@ -120,7 +119,7 @@ def command(  # noqa: PLR0913  one argument an option
         times=report is not None,
         context=context_file.read(Path(context)) if context else NO_CONTEXT,
     )
-    schemas_in(schemas)  # what is wrong with them is said before anything is read
+    _check_schemas(schemas)
     page = _page(report, since=since, until=until, tuning=tuning, staged=staged or None)
     files, problems = find_files(paths)
     for problem in problems:
@@ -160,6 +159,14 @@ def _check_usage(
         raise click.UsageError("--compare goes with neither --compare-published nor --tuning")
     if (compare or published) and (added or output == "ocsf"):
         raise click.UsageError("a comparison has no findings, so nothing for --context, --report or --output ocsf")
+
+
+def _check_schemas(folder: Path | None) -> None:
+    """Raises SettingsError: what is wrong with them is said before anything is read."""
+    if folder is not None:
+        from service.avro import schemas_in  # noqa: PLC0415  fastavro, for those who have such files
+
+        schemas_in(folder)
 
 
 def _page(name: str | None, **options: object) -> "Page | None":
