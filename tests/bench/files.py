@@ -19,7 +19,7 @@ from functools import partial
 from itertools import islice
 from operator import truediv
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from tests.bench.data import records
 from tests.bench.table import Row, Scale
@@ -40,25 +40,39 @@ _LEVEL: Final = 6  # gzip's own, and close to what CloudTrail's files have
 _JQ: Final = 'select(.eventSource == "sts.amazonaws.com" and .eventName == "GetFederationToken") | .eventID'
 
 
+class File(NamedTuple):
+    """`bytes` are those of the records, decompressed; `calls` of GetFederationToken are among them."""
+
+    path: str
+    bytes: int
+    calls: int
+
+
 @dataclass(frozen=True)
 class Folder:
-    """Files of one kind, decompressed `sizes` of them, and how many calls each has."""
-
     kind: Kind
-    files: Sequence[str]
-    sizes: Sequence[int]
-    calls: Sequence[int]
+    files: Sequence[File]
+
+    @property
+    def paths(self) -> list[str]:
+        return [file.path for file in self.files]
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def calls(self) -> int:
+        return sum(file.calls for file in self.files)
 
     def first(self, size: int) -> "Folder":
-        """As many of the files as together have that many bytes, none of them large: DuckDB's limit is 16 MB."""
-        picked, left = [], size
-        for number, each in enumerate(self.sizes):
-            if each < 16_000_000 and left > 0:
-                picked.append(number)
-                left -= each
-        return Folder(
-            self.kind, *([of[number] for number in picked] for of in (self.files, self.sizes, self.calls))
-        )
+        """As many of the files as together have that many bytes, none of them a large one."""
+        files, left = [], size
+        for file in self.files:
+            if file.bytes < 16_000_000 and left > 0:
+                files.append(file)
+                left -= file.bytes
+        return Folder(self.kind, files)
 
 
 # --- the files ---------------------------------------------------------------------------------------
@@ -73,8 +87,8 @@ def folder(kind: Kind, size: int, seed: int) -> Folder:
         with ProcessPoolExecutor(CORES) as pool:
             made = list(pool.map(partial(_make, where, kind, seed), *zip(*_batches(size), strict=True)))
         index.write_text(json.dumps([each for batch in made for each in batch]))
-    names, sizes, calls = zip(*json.loads(index.read_text()), strict=True)
-    return Folder(kind, [str(where / name) for name in names], sizes, calls)
+    files = json.loads(index.read_text())
+    return Folder(kind, [File(str(where / name), size, calls) for name, size, calls in files])
 
 
 def _batches(size: int) -> Iterator[tuple[int, list[int]]]:
@@ -118,7 +132,7 @@ class Contestant:
 
 def tokentrail(found: Folder) -> int:
     """The whole detector; rule A is one of its rules."""
-    folders = {str(Path(file).parent) for file in found.files}
+    folders = {str(Path(path).parent) for path in found.paths}
     output = _output([sys.executable, "-m", "service", "scan", *folders, "--output", "ndjson"])
     return output.count(b'"rule_id":"sts-federation-token-issued"')
 
@@ -127,7 +141,7 @@ def _xargs(command: str, found: Folder) -> bytes:
     """A shell's command for each few files, as many at once as there are cores."""
     few = str(max(1, min(16, len(found.files) // (2 * CORES))))
     every = ["xargs", "-0", "-P", str(CORES), "-n", few, "sh", "-c", command, "sh"]
-    return _output(every, b"\0".join(map(os.fsencode, found.files)))
+    return _output(every, b"\0".join(map(os.fsencode, found.paths)))
 
 
 def _decompressed(tool: str, found: Folder) -> None:
@@ -145,7 +159,7 @@ def _unpacker() -> str:
 
 
 def duckdb(found: Folder) -> int:
-    return int(_output([str(_peers()), str(DUCK), str(CORES), found.kind, *found.files]))
+    return int(_output([str(_peers()), str(DUCK), str(CORES), found.kind, *found.paths]))
 
 
 def _peers() -> Path:
@@ -204,13 +218,13 @@ def _rate(contestant: Contestant, found: Folder) -> float:
     began = time.perf_counter()
     calls = contestant.run(found)
     seconds = time.perf_counter() - began
-    if calls is not None and calls != sum(found.calls):
-        raise ValueError(f"{contestant.name} found {calls} calls of {sum(found.calls)}")
-    return sum(found.sizes) / seconds / 1e6
+    if calls is not None and calls != found.calls:
+        raise ValueError(f"{contestant.name} found {calls} calls of {found.calls}")
+    return found.bytes / seconds / 1e6
 
 
 def _row(contestant: Contestant, values: Sequence[float], found: Folder) -> Row:
-    size = f"{sum(found.sizes) / 1e6:,.0f} MB of records in {len(found.files):,} files, {sum(found.calls)} calls"
+    size = f"{found.bytes / 1e6:,.0f} MB of records in {len(found.files):,} files, {found.calls} calls"
     return Row(
         part=f"{NAME}: .{found.kind}",
         name=contestant.name,
