@@ -42,8 +42,8 @@ _array: Final = msgspec.json.Decoder(list[Names]).decode
 def pages(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Cut one `{"Records": [...]}`, given in pieces, into arrays of the same records in the same order.
 
-    A page ends where another record seems to begin. It does begin there if every page is an array with a record in
-    it: arrays joined by commas make one array in one way only. Raises Unusual.
+    A page ends where another record seems to begin. It does begin there if every page is a JSON array: arrays
+    that are joined by commas make one array, in one way only. Raises Unusual.
     """
     rest = iter(pieces)
     first = next(rest, b"")
@@ -59,10 +59,9 @@ def pages(pieces: Iterable[bytes]) -> Iterator[bytes]:
             yield b"".join((b"[", *pending, memoryview(piece)[:comma], b"]"))
             pending = [piece[comma + 1 :]]
     end = b"".join(pending).rstrip(_SPACE)
-    array = end[:-1].rstrip(_SPACE)
-    if not (end.endswith(b"}") and array.endswith(b"]")):
+    if not end.endswith(b"}"):
         raise Unusual
-    yield b"[" + array
+    yield b"[" + end[:-1]
 
 
 def _comma_before(piece: bytes, opening: bytes) -> int:
@@ -75,12 +74,12 @@ def _comma_before(piece: bytes, opening: bytes) -> int:
 
 
 def in_array(array: bytes) -> list[Names]:
-    """The names of an array's records. Raises Unusual unless all are ordinary, and there is one."""
+    """The names of an array's records. Raises Unusual unless all are ordinary."""
     try:
         names = _array(array)
     except BROKEN:
         raise Unusual from None
-    return _ordinary(names, least=1)
+    return _ordinary(names)
 
 
 def in_lines(lines: bytes) -> tuple[list[Names], list[int]]:
@@ -100,10 +99,12 @@ def in_lines(lines: bytes) -> tuple[list[Names], list[int]]:
             begin = end + 1
     except BROKEN:
         raise Unusual from None
-    return _ordinary(names, least=2), ends
+    if len(names) < 2:  # one alone is no line of many
+        raise Unusual
+    return _ordinary(names), ends
 
 
-def _ordinary(names: list[Names], least: int) -> list[Names]:
-    if len(names) < least or _S3_EVENT in {each.event_source for each in names}:
+def _ordinary(names: list[Names]) -> list[Names]:
+    if _S3_EVENT in {each.event_source for each in names}:
         raise Unusual
     return names

@@ -179,7 +179,7 @@ class _Reading:
             if self._are_dull(names):
                 self._count(names, "records")
                 return
-        if not array_of(page):
+        if array_of(page) is None:
             raise bulk.Unusual
         for part in unwrap(b'{"Records":' + page + b"}", 0):
             if isinstance(part, Rejected) and part.reason == "too_large":  # the limit is the whole file's

@@ -131,6 +131,13 @@ SIDE_BY_SIDE = _compact(QUIET) * 2 + b"\n" + json.dumps(QUIET, indent=0).encode(
     compressed=st.booleans(),
 )
 @example(content=b'{"Records":[,' + _compact(QUIET) + b"]}", piece=13, block=700, compressed=False)
+@example(
+    content=b'{"Records":[' + _compact(QUIET) + b" x" + _compact(QUIET) + b"]}",
+    piece=90,
+    block=9,
+    compressed=False,
+)
+@example(content=b'{"Records":[' + _compact(QUIET) + b"]]", piece=90, block=9, compressed=False)
 @example(content=SIDE_BY_SIDE, piece=9, block=9, compressed=False)
 def test_whatever_a_file_holds_the_shortcut_reports_the_same(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, piece: int, block: int, *, compressed: bool
@@ -162,12 +169,19 @@ def test_pages_hold_the_records_of_the_file_in_order(found: list[Any], length: i
     ]
 
 
-def test_an_ordinary_file_is_cut_and_no_record_is_left_to_the_long_way() -> None:
-    content = _compact({"Records": [quiet(n=number) for number in range(1_000)]})
+@pytest.mark.parametrize("style", WHOLE)
+def test_an_ordinary_file_is_cut_however_it_is_spaced(style: str) -> None:
+    content = STYLES[style]([quiet(n=number) for number in range(1_000)])
     cut = list(pages(_pieces(content, 4_096)))
     assert len(cut) > 20
     assert [len(in_array(page)) for page in cut] == [page.count(b"eventSource") for page in cut]
     assert sum(map(len, cut)) < len(content) + 2 * len(cut)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", _compact({"Records": []}), _compact({"Records": [QUIET]})[:-1]])
+def test_what_is_no_file_of_records_or_has_no_end_is_told_of(content: bytes) -> None:
+    with pytest.raises(Unusual):
+        list(pages([content]))
 
 
 @pytest.mark.parametrize("record", ODD[2:])
