@@ -26,6 +26,7 @@ READ_ERRORS: Final[tuple[type[Exception], ...]] = (OSError, EOFError, cast("type
 _PIECE_BYTES: Final = 128 * 1024  # a piece stays in a core's cache from one step to the next
 _SERIAL_BYTES: Final = 4 * 1024 * 1024  # below it, starting processes costs more than it saves
 _BATCH_BYTES: Final = 1024 * 1024
+_KEPT_BYTES: Final = 16 * 1024 * 1024
 _BATCH_FILES: Final = 64
 _SHARES: Final = 16  # of a process's work: less than one is little enough to come last
 told_to_end: Final = Event()  # set in a worker process only: nobody reads what it answers then
@@ -110,6 +111,9 @@ def _all_of(one: Callable[[str], T], files: Sequence[str]) -> list[T]:
 def _begin_worker() -> None:
     """A worker told to end leaves its file where it is: killed amid its answer it would block the others."""
     gc.freeze()  # what was imported stays
+    # Freed at once, which tells glibc to keep memory of such sizes: else pages of the kernel's are asked for, and
+    # cleared, for every piece. https://man7.org/linux/man-pages/man3/mallopt.3.html, M_MMAP_THRESHOLD
+    bytes(_KEPT_BYTES)
     for number in (SIGINT, SIGTERM):
         signal(number, lambda *_: told_to_end.set())
 
