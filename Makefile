@@ -57,8 +57,8 @@ docs: .venv/ready ## write what is made from the code: tables, the catalogue, th
 storm: .venv/ready ## faults on real workers and brokers: nothing lost, nothing doubled; ARGS="--control --seconds 600"
 	$(BIN)/python -m tests.storm $(ARGS)
 
-bench: ## speed, compared with saved results
-	@echo 'make bench: not built yet' >&2; exit 1
+bench: .venv/ready ## speed beside what else one could pick; ARGS="--part live --quick --rounds 1"
+	$(BIN)/python -m tests.bench $(ARGS)
 
 image: ## the container image, by Docker or what DOCKER= names; ARGS="--build-arg REQUIREMENTS=msk-iam"
 	$(DOCKER) build --tag tokentrail:$(VERSION) --build-arg VERSION=$(VERSION) \
@@ -86,6 +86,9 @@ lock: .cache/uv/ready ## make requirements/*.txt anew, keeping pins that still f
 	$(UV_COMPILE) pyproject.toml --group dev -o requirements/dev.txt
 	$(UV_COMPILE) --group build -o requirements/build.txt
 	$(UV_COMPILE) pyproject.toml --extra msk-iam -c requirements/run.txt -o requirements/msk-iam.txt
+	$(UV_COMPILE) requirements/peers.in -o requirements/peers.txt
+	$(UV_COMPILE) requirements/peers-quix.in -o requirements/peers-quix.txt
+	$(UV_COMPILE) requirements/peers-files.in -o requirements/peers-files.txt
 	$(UV_COMPILE) requirements/sbom.in -o requirements/sbom.txt
 	$(UV_COMPILE) requirements/uv.in -o requirements/uv.txt
 	@touch .cache/uv/ready
