@@ -1,12 +1,12 @@
 """How long a finding takes, from the broker's acknowledgement of its event to a reader of committed findings.
 
-    python -m tests.bench.latency --seconds 20
+    python -m tests.bench.latency --quick
 
 Sender, service and reader are processes of their own, on the one clock that a machine's processes share
-(CLOCK_MONOTONIC). The sender keeps to a schedule whatever happens (open loop), so that a stall is seen by every
-event that it delays. Two intervals are told: from the acknowledgement, which is the service's share and the
-reader's, and from when the event was due, which is all that a user sees. Next to each watched event one goes into
-a topic that no service reads: what it takes to the same reader is the reader's own share.
+(CLOCK_MONOTONIC). The sender keeps to a schedule whatever happens (open loop), so that every event that a stall
+delays tells of it. Two intervals are told: from the acknowledgement, which is what service and reader take, and
+from when the event was due, which is what a user sees. Each watched event is sent a second time, half a period
+later, to a topic that no service reads: what that takes to the same reader is the reader's own share.
 """
 
 import argparse
@@ -15,12 +15,11 @@ import multiprocessing
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import cycle
 from pathlib import Path
 from signal import SIGTERM
 from statistics import quantiles
@@ -29,34 +28,36 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-from tests.broker import Broker, Kafka, poll_until
-from tests.running import record
+from tests.bench.data import records
+from tests.bench.table import Row, Scale, markdown
+from tests.broker import Broker, poll_until
 from tests.storm.workers import Worker
 
+NAME: Final = "latency"
 MODES: Final = ("at-least-once", "exactly-once")
-PARTITIONS: Final = 6
-WARM_SECONDS: Final = 3.0  # first connections, first leaders: not what is asked
-PADDING: Final = "x" * 1_000  # a record is 1.35 KB, as in real trails
+WARM_SECONDS: Final = 3.0  # first connections, first batches: not what is asked
+FINDINGS: Final = 2  # of a watched event, by two rules; that the later one is readable is what counts
 READER: Final = {
     "group.id": "reader",
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
-    "fetch.wait.max.ms": 10,  # asks again at once, so that its own share is small; the raw topic shows how small
+    "fetch.wait.max.ms": 10,  # asks again at once, so that its own share is small
 }
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`rate` messages a second, of which one in `every` is watched and gives one finding."""
+    """`rate` messages a second, of which one in `every` is watched."""
 
     rate: float
     every: int
     seconds: float
-    partitions: int = PARTITIONS
+    partitions: int = 6
+    seed: int = 0
 
     @property
     def watched(self) -> int:
-        return int(self.rate * self.seconds / self.every)
+        return -(-int(self.rate * self.seconds) // self.every)
 
 
 @dataclass(frozen=True)
@@ -78,74 +79,84 @@ def send(bootstrap: str, topics: Topics, plan: Plan) -> tuple[Sent, Sent]:
     """What went to the service, and what went to nobody."""
     crowd = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5})
     watched = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
-    for topic in (topics.events, topics.raw):
-        crowd.list_topics(topic, timeout=10)
-        watched.list_topics(topic, timeout=10)
+    for producer in (crowd, watched):
+        producer.list_topics(topics.events, timeout=10)
     done = threading.Event()
-    # Acknowledgements are noted at once, whatever the schedule's thread is doing.
-    noting = threading.Thread(target=lambda: [watched.poll(0.1) for _ in iter(done.is_set, True)])
+    # Acknowledgements are noted as they come, whatever the schedule is doing.
+    noting = threading.Thread(target=_serve, args=(watched, done))
     noting.start()
-    to_service, to_nobody = Sent(), Sent()
-    others = cycle([_event(uuid.uuid4(), "DescribeInstances", "ec2.amazonaws.com") for _ in range(2_000)])
-    started = time.monotonic() + 0.5
-    for number in range(int(plan.rate * plan.seconds)):
+    served, unserved = Sent(), Sent()
+    started, last = time.monotonic() + 0.5, b""
+    for number, value in enumerate(
+        records(int(plan.rate * plan.seconds), plan.seed, watched_every=plan.every, mix="even")
+    ):
         due = started + number / plan.rate
-        while (early := due - time.monotonic()) > 0:
-            crowd.poll(0)
-            time.sleep(min(early, 0.01))
+        _wait_until(due)
         if number % plan.every == 0:
-            _send_watched(watched, topics.events, due, to_service)
+            last = value
+            _send_watched(watched, topics.events, value, due, served)
         else:
-            crowd.produce(topics.events, next(others))
+            crowd.produce(topics.events, value)
+            crowd.poll(0)
         if number % plan.every == plan.every // 2:
-            _send_watched(watched, topics.raw, due, to_nobody)
+            halfway = due if plan.every > 1 else due + 0.5 / plan.rate
+            _wait_until(halfway)
+            _send_watched(watched, topics.raw, last, halfway, unserved)
     left = crowd.flush(30) + watched.flush(30)
     done.set()
     noting.join()
     if left:
         raise RuntimeError(f"the broker has not acknowledged {left} events")
-    return to_service, to_nobody
+    return served, unserved
 
 
-def _event(event_id: uuid.UUID, name: str, source: str) -> bytes:
-    return record(str(event_id), eventName=name, eventSource=source, userAgent=PADDING)
+def _serve(producer: Producer, done: threading.Event) -> None:
+    while not done.is_set():
+        producer.poll(0.1)
 
 
-def _send_watched(producer: Producer, topic: str, due: float, sent: Sent) -> None:
-    event_id = uuid.uuid4()
+def _wait_until(due: float) -> None:
+    if (early := due - time.monotonic()) > 0:
+        time.sleep(early)
+
+
+def _send_watched(producer: Producer, topic: str, value: bytes, due: float, sent: Sent) -> None:
+    event_id = _event_id(json.loads(value))
 
     def acknowledged(error: KafkaError | None, _message: Message) -> None:
         if error is None:
-            sent.acknowledged[str(event_id)] = time.monotonic()
+            sent.acknowledged[event_id] = time.monotonic()
 
-    sent.due[str(event_id)] = due
-    producer.produce(
-        topic, _event(event_id, "GetFederationToken", "sts.amazonaws.com"), on_delivery=acknowledged
-    )
-
-
-def read(bootstrap: str, topics: Topics, plan: Plan) -> dict[str, float]:
-    """By eventID, when it, or its finding, was readable. Ends when all are, or 20 s after the last was due."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, **READER})
-    partitions = range(plan.partitions)
-    consumer.assign([TopicPartition(each, n, 0) for each in (topics.findings, topics.raw) for n in partitions])
-    found: list[tuple[float, bytes]] = []
-    deadline = time.monotonic() + plan.seconds + 20
-    while len(found) < 2 * plan.watched and time.monotonic() < deadline:
-        message = consumer.poll(0.2)
-        now = time.monotonic()
-        if message is not None and message.error() is None:
-            found.append((now, message.value() or b""))
-    consumer.close()
-    return {_event_id(json.loads(value)): at for at, value in found}
+    sent.due[event_id] = due
+    producer.produce(topic, value, on_delivery=acknowledged)
 
 
 def _event_id(value: Mapping[str, Any]) -> str:
+    """Of a finding, or of a record."""
     return str(value.get("event_id") or value["eventID"])
 
 
+def read(bootstrap: str, topics: Topics, plan: Plan) -> dict[str, dict[str, float]]:
+    """By topic and eventID, when all of it was readable. Ends when everything is, or 20 s after that was due."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, **READER})
+    read_topics, partitions = (topics.findings, topics.raw), range(plan.partitions)
+    consumer.assign([TopicPartition(topic, number, 0) for topic in read_topics for number in partitions])
+    found: list[tuple[float, str, bytes]] = []
+    deadline = time.monotonic() + plan.seconds + 20
+    while len(found) < (FINDINGS + 1) * plan.watched and time.monotonic() < deadline:
+        message = consumer.poll(0.2)
+        now = time.monotonic()
+        if message is not None and message.error() is None:
+            found.append((now, message.topic() or "", message.value() or b""))
+    consumer.close()
+    readable: dict[str, dict[str, float]] = defaultdict(dict)
+    for at, topic, value in found:
+        readable[topic][_event_id(json.loads(value))] = at
+    return readable
+
+
 @contextmanager
-def running(broker: Kafka, topics: Topics, mode: str, folder: Path, **more: str) -> Iterator[Worker]:
+def running(broker: Broker, topics: Topics, mode: str, folder: Path, **more: str) -> Iterator[Worker]:
     """The service, once it has joined its group."""
     environment = {
         "TOKENTRAIL_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap,
@@ -169,59 +180,82 @@ def running(broker: Kafka, topics: Topics, mode: str, folder: Path, **more: str)
 
 @dataclass(frozen=True)
 class Latencies:
-    """Seconds, sorted: of the service, of all that lies between schedule and reader, of the reader alone."""
+    """Sorted milliseconds: from the acknowledgement, from when it was due, and those of the reader alone."""
 
     acknowledged: list[float]
     due: list[float]
-    baseline: list[float]
+    reader: list[float]
 
 
-def latencies(broker: Kafka, plan: Plan, mode: str, folder: Path, **more: str) -> Latencies:
-    """Raises RuntimeError unless every watched event has its finding."""
+def latencies(broker: Broker, plan: Plan, mode: str, folder: Path, **more: str) -> Latencies:
+    """Raises RuntimeError unless every watched event has its findings."""
     topics = Topics(*(broker.new_topic(plan.partitions) for _ in range(3)))
     spawn = multiprocessing.get_context("spawn")
     with running(broker, topics, mode, folder, **more), ProcessPoolExecutor(2, mp_context=spawn) as processes:
         reading = processes.submit(read, broker.bootstrap, topics, plan)
         sending = processes.submit(send, broker.bootstrap, topics, plan)
-        (sent, unserved), readable = sending.result(), reading.result()
-    if missing := (sent.due.keys() | unserved.due.keys()) - readable.keys():
-        raise RuntimeError(f"{len(missing)} of {2 * plan.watched} events were not found")
-    begins = min(sent.due.values()) + WARM_SECONDS
+        (served, unserved), readable = sending.result(), reading.result()
+    broker.delete_created_topics()
+    findings, raw = readable[topics.findings], readable[topics.raw]
+    if missing := served.due.keys() - findings.keys():
+        raise RuntimeError(f"{len(missing)} of {plan.watched} events have no finding")
+    begins = min(served.due.values()) + WARM_SECONDS
     return Latencies(
-        acknowledged=_intervals(sent, sent.acknowledged, readable, begins),
-        due=_intervals(sent, sent.due, readable, begins),
-        baseline=_intervals(unserved, unserved.acknowledged, readable, begins),
+        acknowledged=_intervals(served, served.acknowledged, findings, begins),
+        due=_intervals(served, served.due, findings, begins),
+        reader=_intervals(unserved, unserved.acknowledged, raw, begins),
     )
 
 
-def _intervals(
-    sent: Sent, since: Mapping[str, float], readable: Mapping[str, float], begins: float
-) -> list[float]:
-    return sorted(readable[event] - since[event] for event, due in sent.due.items() if due >= begins)
+def _intervals(sent: Sent, since: Mapping[str, float], until: Mapping[str, float], begins: float) -> list[float]:
+    return sorted(1000 * (until[event] - since[event]) for event, due in sent.due.items() if due >= begins)
 
 
-def told(name: str, seconds: list[float]) -> str:
-    """A line of milliseconds."""
-    cuts = quantiles(seconds, n=1000, method="inclusive")
-    picked = [("p50", cuts[499]), ("p90", cuts[899]), ("p99", cuts[989]), ("p99.9", cuts[998]), ("max", seconds[-1])]
-    return f"{name:42}" + "  ".join(f"{which} {value * 1000:6.1f}" for which, value in picked) + f"  n {len(seconds)}"
+def measure(scale: Scale) -> list[Row]:
+    """At a rate, and on a topic that is almost idle; each round both modes in turn."""
+    busy = Plan(10_000, 1_000, 8 if scale.quick else 30, seed=scale.seed)
+    idle = Plan(1, 1, 8 if scale.quick else 40, seed=scale.seed)
+    found: dict[tuple[str, str], list[Latencies]] = defaultdict(list)
+    with TemporaryDirectory() as folder, Broker(Path(folder)) as broker:
+        for _ in range(scale.rounds):
+            for name, plan in (("10,000/s", busy), ("1/s", idle)):
+                for mode in MODES:
+                    found[name, mode].append(latencies(broker, plan, mode, Path(folder)))
+    return [row for (name, mode), runs in found.items() for row in _rows(name, mode, runs)]
+
+
+# Milliseconds that a finding may take from its event's acknowledgement.
+GOALS: Final = {
+    ("10,000/s", "at-least-once", "p50"): "<= 5",
+    ("10,000/s", "at-least-once", "p99"): "<= 25",
+    ("10,000/s", "exactly-once", "p99"): "<= 60",
+}
+
+
+def _rows(name: str, mode: str, runs: list[Latencies]) -> Iterator[Row]:
+    def row(what: str, percentile: str, of: list[list[float]], goal: str = "") -> Row:
+        values = tuple(percentiles(each)[percentile] for each in of)
+        return Row(NAME, f"{name}, {mode}, {what}, {percentile}", "ms", values, goal=goal)
+
+    since_acknowledged = [run.acknowledged for run in runs]
+    for percentile in ("p50", "p90", "p99", "p99.9", "max"):
+        yield row("acknowledged", percentile, since_acknowledged, GOALS.get((name, mode, percentile), ""))
+    yield row("due", "p99", [run.due for run in runs])
+    yield row("the reader alone", "p50", [run.reader for run in runs])
+    yield row("the reader alone", "p99", [run.reader for run in runs])
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    cuts = quantiles(values, n=1000, method="inclusive")
+    return {"p50": cuts[499], "p90": cuts[899], "p99": cuts[989], "p99.9": cuts[998], "max": values[-1]}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rate", type=float, default=10_000)
-    parser.add_argument("--every", type=int, default=1_000)
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--mode", choices=MODES)
-    parser.add_argument("--more", default="{}")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    plan = Plan(options.rate, options.every, options.seconds)
-    with TemporaryDirectory() as folder, Broker(Path(folder)) as broker:
-        for mode in [options.mode] if options.mode else MODES:
-            found = latencies(broker, plan, mode, Path(folder), **json.loads(options.more))
-            print(told(f"{mode}, since acknowledged", found.acknowledged))
-            print(told(f"{mode}, since due", found.due))
-            print(told(f"{mode}, raw topic, since acknowledged", found.baseline))
+    print(markdown(measure(Scale(options.rounds, options.quick))))  # noqa: T201  a script's report
     return 0
 
 
