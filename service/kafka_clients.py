@@ -75,6 +75,10 @@ def consumer_config(settings: KafkaSettings) -> dict[str, Any]:
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",  # earliest or latest would jump over what retention took, in silence
         "isolation.level": "read_committed",
+        # How long a broker may hold a fetch while there is nothing new. What is in that fetch is answered at once;
+        # a partition that was given, or resumed, after it was sent, and questions over the same connection, wait
+        # for its end. The default, 500, is half a second for the first event after a rebalance.
+        "fetch.wait.max.ms": 100,
         "fetch.queue.backoff.ms": 2,  # the default, 1000, starves a fast reader
         "queued.max.messages.kbytes": 32_768,
         "statistics.interval.ms": STATISTICS_MS,
