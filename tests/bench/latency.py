@@ -155,21 +155,24 @@ def read(bootstrap: str, topics: Topics, plan: Plan) -> dict[str, dict[str, floa
     return readable
 
 
+def environment(broker: Broker, topics: Topics, mode: str) -> dict[str, str]:
+    settings = {
+        "KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap,
+        "KAFKA__GROUP_ID": f"group-{topics.findings}",
+        "TOPICS__EVENTS": topics.events,
+        "TOPICS__FINDINGS": topics.findings,
+        "TOPICS__DEAD_LETTERS": topics.raw,  # of which there are none
+        "DELIVERY__MODE": mode,
+        "HTTP__HOST": "127.0.0.1",
+        "HTTP__PORT": "0",
+    }
+    return {f"TOKENTRAIL_{name}": value for name, value in settings.items()}
+
+
 @contextmanager
 def running(broker: Broker, topics: Topics, mode: str, folder: Path, **more: str) -> Iterator[Worker]:
     """The service, once it has joined its group."""
-    environment = {
-        "TOKENTRAIL_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap,
-        "TOKENTRAIL_KAFKA__GROUP_ID": f"group-{topics.events}",
-        "TOKENTRAIL_TOPICS__EVENTS": topics.events,
-        "TOKENTRAIL_TOPICS__FINDINGS": topics.findings,
-        "TOKENTRAIL_TOPICS__DEAD_LETTERS": topics.raw,  # of which there are none
-        "TOKENTRAIL_DELIVERY__MODE": mode,
-        "TOKENTRAIL_HTTP__HOST": "127.0.0.1",
-        "TOKENTRAIL_HTTP__PORT": "0",
-        **more,
-    }
-    worker = Worker(mode, environment, folder / f"{topics.events}.log")
+    worker = Worker(mode, {**environment(broker, topics, mode), **more}, folder / f"{topics.findings}.log")
     try:
         poll_until(lambda: worker.get("/readyz")[0] == 200, "a service that is ready")
         yield worker
