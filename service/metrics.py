@@ -26,7 +26,7 @@ from service.rules.rule import Rule, Verdict
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _AGES: Final = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600)
-_SIZES: Final = (1, 10, 100, 500, 1000, 2500, 5000, 10000)
+_SIZES: Final = (1, 10, 100, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000)
 
 
 # A second series for each counter, which nobody asks for.
@@ -67,7 +67,7 @@ class Metrics:
         self.canaries = counter("canaries_total", "Marks of canaries, by whether they were believed.", "result")
         self.dead_letters = counter("dead_letters_total", "Dead letters published.", "reason")
         self.near_misses = counter("near_misses_total", "Watched event names in another letter case.")
-        self.screened = counter("screened_messages_total", "Messages skipped by detect.screen, undecoded.")
+        self.screened = counter("screened_messages_total", "Messages skipped unread by detect.screen.")
         self.commits = counter("commits_total", "Commits of a batch's offsets.", "result")
         self.rebalances = counter("rebalances_total", "Partitions assigned, revoked or lost.", "kind")
         self.replacements = counter("producer_replacements_total", "Producers replaced after a failure.")
@@ -75,8 +75,10 @@ class Metrics:
         self.lag = gauge("consumer_lag", "Messages not committed yet.", "topic", "partition")
         self.assigned = gauge("assigned_partitions", "Partitions this process reads.")
         self.paused = gauge("paused_partitions", "Partitions paused because too much of them is unreadable.")
-        self.batch_messages = histogram("batch_messages", "Messages in a batch.", _SIZES)
-        self.batch_seconds = histogram("batch_seconds", "Seconds from poll to commit of a batch.", _SECONDS)
+        self.batch_messages = histogram("batch_messages", "Messages committed together.", _SIZES)
+        self.batch_seconds = histogram(
+            "batch_seconds", "Seconds from the first poll to the commit of a batch.", _SECONDS
+        )
         self.latency = histogram(
             "detection_latency_seconds", "Seconds from the poll to the commit of a finding.", _SECONDS
         )

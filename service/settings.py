@@ -127,7 +127,7 @@ class DeliverySettings(_Section):
 
 class DetectSettings(_Section):
     screen: bool = False
-    """Skip decoding messages that name no watched event; not available in this version."""
+    """Where messages queue up, skip those that cannot hold a watched event, unread but for one in a hundred."""
 
 
 class FindingSettings(_Section):
@@ -197,7 +197,7 @@ class LogSettings(_Section):
 
 class LimitSettings(_Section):
     batch_messages: Annotated[Number, Field(ge=1, le=1_000_000)] = 5000
-    """Most messages in a batch, and so in a transaction."""
+    """Most messages in a poll, and most findings and dead letters in a transaction."""
     decompressed_bytes: Annotated[Number, Field(ge=1024)] = 64 * 2**20
     """Most bytes a compressed message may unpack to."""
 

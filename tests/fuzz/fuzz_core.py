@@ -62,6 +62,7 @@ class Figures:
     maps: int = 0  # read whole by the reader of Java's text
     doubtful_maps: int = 0
     no_maps: int = 0
+    screened: int = 0  # messages left out by the screen
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import gzip
 import json
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +24,7 @@ from service.event import Event
 from service.finding import SEVERITIES, Finding, Format
 from service.intake import MAX_MESSAGE_BYTES, Intake, Topics, Unwrap
 from service.metrics import Metrics
-from service.pipeline import MIN_MESSAGE_BYTES, Pipeline
+from service.pipeline import CHUNK_MESSAGES, MIN_MESSAGE_BYTES, Pipeline
 from service.rules import RULES
 from service.rules.rule import Answer, Rule
 from tests.broker import poll_until
@@ -41,16 +42,20 @@ class World:
     def __init__(
         self,
         rules: Sequence[Rule] = RULES,
+        *,
         batch_messages: int = 5_000,
         limit: int = DEFAULT_LIMIT,
         unwrap: Unwrap = unwrap,
         staged: str | None = None,
+        commit_seconds: float = 0,
+        most_outputs: int = 5_000,
     ) -> None:
         self.events = MemoryTopic("events", partitions=2)
         self.findings = MemoryTopic("findings")
         self.dead_letters = MemoryTopic("dead-letters")
         self.staged = MemoryTopic("staged")
         self.metrics = Metrics(rules)
+        self.source = MemorySource(self.events, batch_messages)
         self.intake = Intake(
             Detector(rules),
             Topics("findings", "dead-letters", staged),
@@ -59,11 +64,12 @@ class World:
             limit=limit,
         )
         self.pipeline = Pipeline(
-            source=MemorySource(self.events, batch_messages),
+            source=self.source,
             sink=MemorySink(self.events, [self.findings, self.dead_letters, self.staged]),
             intake=self.intake,
             observer=self.metrics,
-            commit_seconds=0,
+            batch_messages=most_outputs,
+            commit_seconds=commit_seconds,
         )
 
     def count(self, metric: str, **labels: str) -> float:
@@ -93,6 +99,65 @@ def only(messages: Sequence[Message]) -> Message:
 
 
 # --- the guarantee -----------------------------------------------------------------------------
+
+
+def test_what_gives_nothing_is_committed_by_time_and_what_gives_something_at_once() -> None:
+    """The first batch is long due; after it a quiet message waits for the next one that has an output."""
+    world = World(commit_seconds=3_600)
+    world.events.append(encoded(QUIET))
+    assert [world.pipeline.run_once(), world.pipeline.run_once()] == [1, 0]
+    world.events.append(encoded(QUIET))
+    assert [world.pipeline.run_once(), world.pipeline.run_once()] == [0, 0]
+    assert world.events.committed == {0: 1}
+    assert world.count("messages_total") == 1
+    world.events.append(event(0))
+    assert world.pipeline.run_once() == 2
+    assert world.events.committed == {0: 3}
+    assert world.count("messages_total") == 3
+    assert (world.count("batch_messages_count"), world.count("commits_total", result="success")) == (2, 2)
+
+
+def test_while_more_waits_a_batch_grows_up_to_its_outputs_limit() -> None:
+    world = World(commit_seconds=3_600, batch_messages=CHUNK_MESSAGES, most_outputs=2)
+    for number in range(3 * CHUNK_MESSAGES):
+        world.events.append(event(number) if number % 200 == 0 else encoded(QUIET))
+    assert world.pipeline.run_once() == CHUNK_MESSAGES  # two findings
+    assert world.pipeline.run_once() == 2 * CHUNK_MESSAGES  # one more, then another
+    assert len(world.found()) == 4
+
+
+@pytest.mark.parametrize("pending", [encoded(QUIET), event(0)], ids=["quiet", "with-output"])
+def test_what_was_read_before_partitions_were_taken_away_is_forgotten(pending: bytes) -> None:
+    """It may be another member's by now: nothing of it is published, committed or counted from here."""
+    world = World(commit_seconds=3_600, batch_messages=CHUNK_MESSAGES)
+    for _ in range(2):
+        world.events.append(encoded(QUIET))
+        world.pipeline.run_once()
+    assert world.events.committed == {0: 1}
+    world.events.append(pending)
+    world.source.revocations += 1
+    assert world.pipeline.run_once() == 0
+    assert (world.events.committed, world.found()) == ({0: 1}, [])
+    world.events.append(event(1))
+    assert world.pipeline.run_once() == 3
+    assert world.events.committed == {0: 4}
+    assert world.count("messages_total") == 4
+    assert [finding["event_id"] for finding in world.found()][-1] == "event-1"
+
+
+def test_latency_counts_from_the_message_that_gave_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from a quiet one that waited with it: the batch's own time has that."""
+    world = World(commit_seconds=3_600)
+    world.events.append(encoded(QUIET))
+    world.pipeline.run_once()
+    now = time.monotonic()
+    for later, value in ((1, encoded(QUIET)), (5, event(0))):
+        monkeypatch.setattr(time, "monotonic", lambda later=later: now + later)
+        world.events.append(value)
+        world.pipeline.run_once()
+    latest = (world.count("batch_seconds_sum"), world.count("detection_latency_seconds_sum"))
+    assert latest[0] >= 4
+    assert latest[1] == 0
 
 
 def test_nothing_to_read_commits_and_counts_nothing(world: World) -> None:

@@ -1,0 +1,161 @@
+"""The ways past reading in full change nothing that is found, and hide no rubbish."""
+
+import json
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.accounts import Accounts
+from service.batch import Batch
+from service.detect import Detector
+from service.intake import Intake, Topics
+from service.rules import RULES
+from service.screen import MAX_BYTES, Screen
+from tests.fuzz import fuzz_core
+from tests.fuzz.fuzz_intake import (
+    DETECTOR,
+    QUIET,
+    TARGETS,
+    make_hidden,
+    message,
+    new_intake,
+    one_by_one,
+    through_intake,
+)
+from tests.unit.strategies import issuance
+
+CORPUS = fuzz_core.corpus()
+WATCHED = json.dumps(issuance()).encode()
+BUS = json.dumps({"detail-type": "AWS API Call via CloudTrail", "detail": issuance()}).encode()
+FULL = 250  # messages of a chunk
+
+inputs = st.integers(0, 10**9).map(lambda number: make_hidden(1, number, CORPUS))
+messages = st.lists(st.one_of(inputs, st.sampled_from([QUIET, WATCHED, BUS, None, b"", b"{}"])), max_size=12)
+
+
+def screened_intake() -> Intake:
+    return new_intake(Screen(DETECTOR.needles))
+
+
+@given(st.lists(messages, max_size=3))
+def test_messages_taken_together_give_what_each_gives_alone(chunks: list[list[bytes | None]]) -> None:
+    """Whatever came before them: what the intake remembers is for speed."""
+    intake = new_intake()
+    for values in chunks:
+        batch, taken = through_intake(intake, values)
+        assert taken == one_by_one(values)
+        assert batch.messages == len(values)
+        assert batch.bytes == sum(len(value or b"") for value in values)
+        assert batch.screened == 0
+
+
+@given(st.lists(messages, max_size=3))
+def test_the_screen_leaves_out_nothing_that_a_rule_would_answer(chunks: list[list[bytes | None]]) -> None:
+    intake = screened_intake()
+    for values in chunks:
+        batch, taken = through_intake(intake, values, hurry=True)
+        expected = one_by_one(values)
+        assert (taken.findings, taken.verdicts) == (expected.findings, expected.verdicts)
+        assert taken.unreadable <= expected.unreadable
+        assert batch.messages == len(values)
+
+
+def test_a_short_fuzz_run_finds_no_difference() -> None:
+    figures, culprit = fuzz_core.fuzz(20_241_130, 300, 100, target=TARGETS["intake"])
+    assert culprit is None
+    assert figures.inputs == 300
+    assert min(figures.findings, figures.screened, figures.rejected) > 100
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"rubbish",
+        b"",
+        WATCHED[:-20],
+        QUIET.decode().encode("utf-16"),
+        b"{" + b"x" * 50 + b"}",
+        b'{"cut": "in the mid}',
+        b'{"neither": "record", "nor": "envelope"}',
+        b"\x00\x00\x00\x00\x07avro",
+    ],
+    ids=["text", "empty", "cut", "utf-16", "framed", "cut-and-framed", "other-json", "avro"],
+)
+def test_rubbish_is_noticed_in_the_first_chunk_of_it(rubbish: bytes) -> None:
+    """All of it, with the reasons that it has when it is read message by message."""
+    values: list[bytes | None] = [rubbish] * FULL
+    batch, taken = through_intake(screened_intake(), values, hurry=True)
+    expected = one_by_one(values)
+    assert taken.unreadable == expected.unreadable
+    assert taken.rejected == expected.rejected
+    assert len(batch.outputs) == batch.rejected.total()
+    assert batch.screened == 0
+
+
+def test_a_share_of_what_is_screened_is_read_in_turn() -> None:
+    """Whatever stands at one place of each chunk is read within a hundred of them."""
+    intake = screened_intake()
+    values: list[bytes | None] = [QUIET] * FULL
+    screened = 0
+    for _ in range(100):
+        batch, taken = through_intake(intake, values, hurry=True)
+        assert 2 <= taken.records["record"] <= 3
+        screened += batch.screened
+    assert screened == 100 * FULL - FULL  # each place once
+    rejected: Counter[str] = Counter()
+    for _ in range(100):
+        batch, _ = through_intake(intake, [*values[:-1], b'{"cut": "in the mid}'], hurry=True)
+        rejected += batch.rejected
+    assert rejected == {"json": 1}
+
+
+def test_without_hurry_nothing_is_screened() -> None:
+    batch, taken = through_intake(screened_intake(), [QUIET] * FULL)
+    assert (batch.screened, taken.records["record"]) == (0, FULL)
+
+
+def test_so_many_bytes_that_copying_them_would_hurt_are_read() -> None:
+    values = [b'{"a": "' + b"x" * (MAX_BYTES // 2) + b'"}'] * 2
+    assert Screen(["needle"]).suspects(values) == {0, 1}
+    assert Screen(["needle"]).suspects(values[:1]) == set()
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 40])
+def test_each_of_many_needles_is_found_where_it_stands(count: int) -> None:
+    needles = [f"needle-{number:02}" for number in range(count)]
+    values = [b"{" + f"needle-{number:02}".encode() * (number % 3) + b"}" for number in range(-3, count + 3)]
+    holding = {at for at, value in enumerate(values) if any(needle.encode() in value for needle in needles)}
+    assert Screen(needles).suspects(values) == holding
+    assert holding or count == 1
+
+
+def test_an_account_is_seen_though_its_events_are_screened() -> None:
+    event = {"eventSource": "s3.amazonaws.com", "eventName": "GetObject", "recipientAccountId": "111122223333"}
+    value = json.dumps(event | {"eventTime": "2026-01-02T03:04:05Z"}).encode()
+    for hurry in (True, False):
+        batch = Batch(polled_at=0, accounts=Accounts(["111122223333", "444455556666"]))
+        screened_intake().take(batch, [message(value, index) for index in range(FULL)], hurry=hurry)
+        assert (batch.screened > 0) == hurry
+        assert list(batch.accounts.newest) == ["111122223333"]
+
+
+def test_offsets_are_those_after_the_last_message_of_each_partition() -> None:
+    batch = Batch(polled_at=0)
+    intake = new_intake()
+    intake.take(batch, [message(QUIET, offset) for offset in range(7)])
+    assert batch.offsets == {("events", 0): 7, ("events", 1): 5, ("events", 2): 6}
+    intake.take(batch, [message(QUIET, offset) for offset in (9, 7)])
+    assert batch.offsets == {("events", 0): 10, ("events", 1): 8, ("events", 2): 6}
+
+
+def test_invented_names_are_told_from_watched_ones_however_many_come() -> None:
+    intake = Intake(Detector(RULES), Topics("findings", "dead-letters"))
+    for start in range(0, 50_000, 10_000):
+        values: list[bytes | None] = [
+            b'{"eventSource": "s%d.amazonaws.com", "eventName": "%s"}' % (start + number, b"n" * (number % 300))
+            for number in range(10_000)
+        ]
+        batch, taken = through_intake(intake, [*values, WATCHED])
+        assert (taken.records["record"], len(batch.findings)) == (10_001, 1)
