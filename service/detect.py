@@ -141,16 +141,18 @@ class Detector:
                 continue
             untuned = severity(match.rule.id, event, [clause.name for clause, _ in match.held])
             suppressed_by = self._tuning.suppression(finding, today, untuned)
-            if suppressed_by is not None:
-                verdicts[finding.rule_id] = "suppressed"
-            if suppressed_by is None or self._tuning.publish_suppressed:
+            if suppressed_by is None:
+                found.append(finding)
+                continue
+            verdicts[finding.rule_id] = "suppressed"
+            if self._tuning.publish_suppressed:
                 found.append(msgspec.structs.replace(finding, suppressed_by=suppressed_by))
         return Detection(verdicts, [_related(finding, found) for finding in found], errors=errors)
 
 
 def _related(finding: Finding, found: Sequence[Finding]) -> Finding:
     others = [each.finding_id for each in found if each is not finding and each.stage == finding.stage]
-    return msgspec.structs.replace(finding, related_finding_ids=others)
+    return msgspec.structs.replace(finding, related_finding_ids=others) if others else finding
 
 
 def _finding(match: Evaluation, event: Event, place: _Place, unread: Sequence[NotEvaluable]) -> Finding:
@@ -180,9 +182,9 @@ def _finding(match: Evaluation, event: Event, place: _Place, unread: Sequence[No
         outcome=event.outcome,
         error_code=event.text("errorCode"),
         mitre=list(rule.techniques),
-        runbook=rule.runbook(event),
-        actions=containment.actions(event),
-        pivots=pivots.pivots(event),
+        runbook=event.once(rule.runbook),
+        actions=event.once(containment.actions),
+        pivots=event.once(pivots.pivots),
         false_positives=list(rule.false_positives),
         references=list(rule.references),
         event_time=rfc3339(event.time),
@@ -220,8 +222,12 @@ def _finding(match: Evaluation, event: Event, place: _Place, unread: Sequence[No
         origin=place.origin,
         envelope=place.envelope,
         stage=rule.stage if live else STAGED,
-        event=findings.bounded_record(event.record),
+        event=event.once(_bounded_record),
     )
+
+
+def _bounded_record(event: Event) -> dict[str, Any]:
+    return findings.bounded_record(event.record)
 
 
 def _is_customers(arn: str) -> bool:

@@ -7,16 +7,16 @@ Record contents: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/clou
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from itertools import islice
-from typing import Final, Literal
+from functools import cached_property, lru_cache
+from typing import Any, Final, Literal, TypeVar
 
 from service import policy
 
 Outcome = Literal["success", "failure"]
+T = TypeVar("T")
 
 DEFAULT_SECONDS: Final = 43_200
 SHORTEST_SECONDS: Final = 900
@@ -28,24 +28,29 @@ MAX_TAG: Final = 256
 REDACTED: Final = "[redacted]"
 _CUT: Final = "…[cut]"
 _MAX_DEPTH: Final = 40
+_NESTED: Final = (dict, list)
 _MAX_SECRETS: Final = 100  # looked for elsewhere in the record, which holds one or two
+_SHORTEST_SECRET: Final = 16  # that is looked for elsewhere: what is shorter may be an everyday word
 _MAX_NUMBER: Final = 2**53 - 1  # beyond it JSON readers disagree
 
 _HIDDEN: Final = "HIDDEN_DUE_TO_SECURITY_REASONS"
 _SECRET_KEYS: Final = frozenset({"sessiontoken", "secretaccesskey", "securitytoken", "signintoken", "password"})
 _NO_SEPARATORS: Final = str.maketrans("", "", "_- ")
+_LONGEST_REMEMBERED: Final = 64  # of keys: names of fields are shorter
 # A token inside a longer text: `sessionToken=…`, `"sessionToken": "…"`, or told by how STS tokens begin.
 _SECRET_TEXT: Final = re.compile(
     r"""(?ix) (?P<key> (?: session | security | signin )[_-]?token | secret[_-]?access[_-]?key )
         (?P<between> [\\"']* \s* [=:] \s* [\\"']* ) (?P<value> [^\s,;&"'\\{}\[\]]+ )
       | (?P<token> (?: IQoJb3JpZ2lu | FwoGZXIvYXdz | FQoGZXIvYXdz | FQoDYXdz ) [A-Za-z0-9+/=%_-]{16,} )""",
 )
+_SHORTEST_HINTED: Final = len("signintoken=x")  # the shortest text that it finds something in
 _EXPIRATION: Final = re.compile(
     r"(?P<month>[A-Z][a-z]{2}) (?P<day>\d{1,2}), (?P<year>\d{4}),? "
     r"(?P<hour>\d{1,2}):(?P<minute>\d\d):(?P<second>\d\d)\s?(?P<half>[AP]M)",
     re.ASCII,
 )
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_FINER: Final = re.compile(r"(\.\d{6})\d+")  # than microseconds
 _DECIMAL: Final = re.compile(r"[+-]?\d{1,400}(\.\d{1,400})?([eE][+-]?\d{1,6})?", re.ASCII)
 _FEDERATED: Final = re.compile(r"arn:[^:]*:sts::[^:]*:federated-user/(?P<name>.+)", re.DOTALL)
 
@@ -70,8 +75,23 @@ class Event:
 
     def __init__(self, record: Mapping[str, object]) -> None:
         self._raw = record  # what the rules judge: redaction must not change what a policy says
-        self._secrets = _secrets_of(record)
-        self.record = redact(record, self._secrets)
+        self._made: dict[Callable[[Event], Any], Any] = {}
+
+    @cached_property
+    def _secrets(self) -> "_Secrets":
+        return _Secrets(self._raw)
+
+    @cached_property
+    def record(self) -> dict[str, object]:
+        """The record as it may leave the process."""
+        return _redacted(self._raw, self._secrets)
+
+    def once(self, make: Callable[["Event"], T]) -> T:
+        """What `make` makes of this event, made once for all who ask; nobody may change it."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: T = self._made[make]
+        return made
 
     def shown(self, text: str, limit: int = MAX_TEXT) -> str:
         """Text of the record that a rule judged, made fit to leave the process."""
@@ -80,7 +100,7 @@ class Event:
     def text(self, *path: str) -> str | None:
         """The text at a path, cut at MAX_TEXT; None when absent, empty, hidden or no text."""
         value = self._at(*path)
-        if not isinstance(value, str) or value in ("", _HIDDEN):
+        if not isinstance(value, str) or not value or value == _HIDDEN:
             return None
         return bounded(value)
 
@@ -116,23 +136,29 @@ class Event:
     def principal_type(self) -> str | None:
         return self.text("userIdentity", "type")
 
-    @property
-    def principal_arn(self) -> str | None:
-        return self.text("userIdentity", "arn")
+    @cached_property
+    def _judged_type(self) -> object:
+        """Of most events that a rule watches this is all that is read: no secret is in it, none is looked for."""
+        identity = self._raw.get("userIdentity")
+        return identity.get("type") if isinstance(identity, dict) else None
 
     @property
     def is_root(self) -> bool:
-        return self.principal_type == "Root"
+        return self._judged_type == "Root"
 
     @property
     def is_federated(self) -> bool:
-        return self.principal_type == "FederatedUser"
+        return self._judged_type == "FederatedUser"
 
-    @property
+    @cached_property
+    def principal_arn(self) -> str | None:
+        return self.text("userIdentity", "arn")
+
+    @cached_property
     def session_issuer_arn(self) -> str | None:
         return self.text("userIdentity", "sessionContext", "sessionIssuer", "arn")
 
-    @property
+    @cached_property
     def principal_name(self) -> str | None:
         """The user's name; a federated user has none, so the name its session was given."""
         name = self.text("userIdentity", "userName")
@@ -225,20 +251,20 @@ class Event:
             return _federated_name(self.principal_arn)
         return self.text("requestParameters", "name") or _federated_name(self.federated_user_arn)
 
-    @property
+    @cached_property
     def federated_user_arn(self) -> str | None:
         if self.asks_for_session:
             return self.text("responseElements", "federatedUser", "arn")
         return self.principal_arn if self.is_federated else None
 
-    @property
+    @cached_property
     def name_mismatch(self) -> bool | None:
         """Tools cut the caller's name to the 32 characters that the API takes: that is no mismatch."""
         caller = self.text("userIdentity", "userName")
         federated = self.federated_user_name
         return None if caller is None or federated is None else federated != caller[:32]
 
-    @property
+    @cached_property
     def issued_access_key_id(self) -> str | None:
         """The session's own key: in the response when it is issued, in the identity when it acts."""
         issued = self.text("responseElements", "credentials", "accessKeyId")
@@ -246,7 +272,7 @@ class Event:
             return issued
         return self.text("userIdentity", "accessKeyId") or issued
 
-    @property
+    @cached_property
     def expires_at(self) -> datetime | None:
         """None for a failed call, which made no session, and for events that are no issuance."""
         if self.outcome == "failure" or not self.asks_for_session:
@@ -305,7 +331,7 @@ def _time(value: object) -> datetime | None:
             month = _MONTHS.index(found["month"]) + 1
             clock = (int(found["day"]), hour, int(found["minute"]), int(found["second"]))
             return datetime(int(found["year"]), month, *clock, tzinfo=UTC)
-        moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+        moment = datetime.fromisoformat(_FINER.sub(r"\1", text))
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
@@ -314,63 +340,86 @@ def _time(value: object) -> datetime | None:
 # --- redaction ---------------------------------------------------------------------------------
 
 
-def redact(record: Mapping[str, object], secrets: re.Pattern[str] | None) -> dict[str, object]:
-    """A copy of the record without its secrets, whether under their own key or inside a longer text."""
-    redacted = _redacted(None, record, secrets, 0)
-    return redacted if isinstance(redacted, dict) else {}
+class _Secrets:
+    """The secret values of one record, to be taken out of its other texts: a token in a message is a token."""
+
+    def __init__(self, record: Mapping[str, object]) -> None:
+        found: list[str] = []
+        _collect_secrets(record.items(), 0, found)
+        self._values = sorted(set(found[:_MAX_SECRETS]), key=len, reverse=True)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        """Seldom needed, so seldom made: to compile a token costs more than all else about an event."""
+        return re.compile("|".join(map(re.escape, self._values)))
+
+    def taken_from(self, text: str) -> str:
+        for value in self._values:
+            if value in text:
+                return self._pattern.sub(REDACTED, text)
+        return text
 
 
-def _secrets_of(record: Mapping[str, object]) -> re.Pattern[str] | None:
-    values = sorted(set(islice(_secret_values(record, 0), _MAX_SECRETS)), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, values))) if values else None
+def _collect_secrets(items: Iterable[tuple[str, object]], depth: int, found: list[str]) -> None:
+    for key, value in items:
+        if isinstance(value, str):
+            if len(value) >= _SHORTEST_SECRET and value != _HIDDEN and _is_secret(key):
+                found.append(value)
+        elif isinstance(value, _NESTED) and depth < _MAX_DEPTH and len(found) < _MAX_SECRETS:
+            inner = value.items() if isinstance(value, dict) else [("", one) for one in value]
+            _collect_secrets(inner, depth + 1, found)
 
 
-def _is_secret(key: object) -> bool:
+def _is_secret(key: str) -> bool:
     """In any spelling: `session_token`, `Session-Token`, `responseElements.credentials.sessionToken`."""
-    if not isinstance(key, str):
-        return False
+    return _spells_secret(key) if len(key) <= _LONGEST_REMEMBERED else _spells_secret.__wrapped__(key)
+
+
+@lru_cache(maxsize=1_024)
+def _spells_secret(key: str) -> bool:
     return key.rpartition(".")[2].lower().translate(_NO_SEPARATORS) in _SECRET_KEYS
 
 
-def _secret_values(value: object, depth: int) -> Iterator[str]:
-    """Secret values long enough to be looked for elsewhere: a token repeated in a message is a token."""
-    if depth > _MAX_DEPTH:
-        return
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if _is_secret(key) and isinstance(inner, str) and len(inner) >= 16 and inner != _HIDDEN:
-                yield inner
-            else:
-                yield from _secret_values(inner, depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _secret_values(inner, depth + 1)
+def _redacted(values: Mapping[str, object], secrets: _Secrets, depth: int = 0) -> dict[str, object]:
+    """A copy without secrets, whether under their own key or inside a longer text."""
+    return {
+        _without_secrets(key, secrets): REDACTED
+        if value is not None and _is_secret(key)
+        else _redacted_value(value, secrets, depth + 1)
+        for key, value in values.items()
+    }
 
 
-def _redacted(key: str | None, value: object, known: re.Pattern[str] | None, depth: int) -> object:
-    if value is not None and _is_secret(key):
-        return REDACTED
+def _redacted_value(value: object, secrets: _Secrets, depth: int) -> object:
     if isinstance(value, str):
-        return _without_secrets(value, known)
-    if depth > _MAX_DEPTH and isinstance(value, Mapping | list):
+        return _without_secrets(value, secrets)
+    if not isinstance(value, _NESTED):
+        return value
+    if depth > _MAX_DEPTH:
         return "[too deep]"
-    if isinstance(value, Mapping):
-        return {
-            _without_secrets(str(k), known): _redacted(str(k), inner, known, depth + 1)
-            for k, inner in value.items()
-        }
-    if isinstance(value, list):
-        return [_redacted(None, inner, known, depth + 1) for inner in value]
-    return value
+    if isinstance(value, dict):
+        return _redacted(value, secrets, depth)
+    return [_redacted_value(inner, secrets, depth + 1) for inner in value]
 
 
-def _without_secrets(text: str, known: re.Pattern[str] | None) -> str:
-    text = known.sub(REDACTED, text) if known else text
-    return _SECRET_TEXT.sub(_mask, _encodable(text))
+def _without_secrets(text: str, secrets: _Secrets) -> str:
+    if len(text) >= _SHORTEST_SECRET:
+        text = secrets.taken_from(text)
+    if not text.isascii():
+        return _SECRET_TEXT.sub(_mask, text.encode("utf-8", "replace").decode("utf-8"))
+    return _SECRET_TEXT.sub(_mask, text) if len(text) >= _SHORTEST_HINTED and _hints_at_secret(text) else text
 
 
-def _encodable(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+def _hints_at_secret(text: str) -> bool:
+    """Whether ASCII text holds what everything holds that _SECRET_TEXT finds: a tenth of the cost of asking that."""
+    folded = text.lower()
+    return (
+        "token" in folded
+        or "access" in folded
+        or "iqojb3jpz2lu" in folded
+        or "ogzxivyxdz" in folded
+        or "fqodyxdz" in folded
+    )
 
 
 def _mask(found: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ and https://docs.aws.amazon.com/IAM/latest/APIReference/API_Operations.html
 import re
 import shlex
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from service.event import REDACTED, Event
@@ -112,5 +113,6 @@ def _deactivate(target: Target, key: str) -> Action:
     )
 
 
+@lru_cache(maxsize=64)
 def _dashed(name: str) -> str:
     return re.sub(r"(?<=.)(?=[A-Z])", "-", name).lower()

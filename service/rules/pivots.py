@@ -23,8 +23,12 @@ _MAX_VALUE: Final = 1_024
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    start: datetime
-    end: datetime
+    """In both ways that the languages write times: RFC 3339, and seconds since 1970."""
+
+    start: str | None
+    end: str | None
+    start_seconds: int
+    end_seconds: int
 
 
 def pivots(event: Event) -> list[Pivot]:
@@ -50,7 +54,8 @@ def _window(moment: datetime | None) -> _Window | None:
     if moment is None or not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
         return None
     whole = moment.replace(microsecond=0)
-    return _Window(whole - REACH, whole + REACH)
+    start, end = whole - REACH, whole + REACH
+    return _Window(rfc3339(start), rfc3339(end), int(start.timestamp()), int(end.timestamp()))
 
 
 def _expressible(value: str) -> bool:
@@ -72,7 +77,7 @@ def _athena(field: Sought, value: str, window: _Window) -> str:
         "SELECT eventtime, eventsource, eventname, "  # noqa: S608  the literal alone holds event text
         "awsregion, sourceipaddress, useragent, errorcode, eventid "
         f"FROM cloudtrail_logs WHERE {column} = {literal} "
-        f"AND eventtime BETWEEN '{rfc3339(window.start)}' AND '{rfc3339(window.end)}' ORDER BY eventtime"
+        f"AND eventtime BETWEEN '{window.start}' AND '{window.end}' ORDER BY eventtime"
     )
 
 
@@ -85,7 +90,7 @@ def _esql(field: Sought, value: str, window: _Window) -> str:
     column = f"aws.cloudtrail.user_identity.{field}"
     return (
         f'FROM logs-aws.cloudtrail-* | WHERE {column} == "{_backslashed(value)}" '
-        f'AND @timestamp >= "{rfc3339(window.start)}" AND @timestamp <= "{rfc3339(window.end)}" '
+        f'AND @timestamp >= "{window.start}" AND @timestamp <= "{window.end}" '
         "| SORT @timestamp | KEEP @timestamp, event.provider, event.action, event.outcome, source.address, "
         "user_agent.original, event.id | LIMIT 10000"
     )
@@ -104,9 +109,8 @@ def _spl(field: Sought, value: str, window: _Window) -> str | None:
         return None
     column = {"access_key_id": "userIdentity.accessKeyId", "arn": "userIdentity.arn"}[field]
     term = f' "{value}"' if value.isascii() and value.isalnum() else ""
-    start, end = int(window.start.timestamp()), int(window.end.timestamp())
     return (
-        f"search index=* sourcetype=aws:cloudtrail earliest={start} latest={end}{term} "
+        f"search index=* sourcetype=aws:cloudtrail earliest={window.start_seconds} latest={window.end_seconds}{term} "
         f"| where '{column}'=\"{_backslashed(value)}\" | sort 0 _time "
         "| table _time eventSource eventName awsRegion sourceIPAddress userAgent errorCode eventID"
     )

@@ -62,10 +62,10 @@ _INVESTIGATE = (
 
 def plain(text: str, limit: int = SHORT) -> str:
     """Event text as prose may hold it: cut, and what could break or reorder the line shown as an escape."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in bounded(text, limit)
-    )
+    cut = bounded(text, limit)
+    if cut.isprintable():
+        return cut
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in cut)
 
 
 def who(event: Event) -> str:
@@ -184,4 +184,4 @@ def _target_name(event: Event) -> str:
 
 
 def _commands(event: Event) -> list[str]:
-    return [command(action) for action in actions(event)]
+    return [command(action) for action in event.once(actions)]
