@@ -14,7 +14,7 @@ from service import finding as findings
 from service.event import Event, Unread
 from service.finding import RISK_SCORES, SEVERITIES, Finding, NotEvaluable, Origin, Reason, Tag, rfc3339
 from service.rules import containment, pivots
-from service.rules.rule import Clause, Evaluation, Held, Rule, Verdict, evaluate
+from service.rules.rule import Clause, Evaluation, Held, Rule, Verdict, ask, evaluate
 from service.rules.severity import severity
 from service.rules.tuned import STAGED, tuned
 from service.tuning import UNTUNED, Tuning
@@ -139,8 +139,7 @@ class Detector:
         for match, finding in zip(matches, built, strict=True):
             if finding is None:
                 continue
-            untuned = severity(match.rule.id, event, [clause.name for clause, _ in match.held])
-            suppressed_by = self._tuning.suppression(finding, today, untuned)
+            suppressed_by = self._suppression(finding, match, event, today) if self._tuning.suppressions else None
             if suppressed_by is None:
                 found.append(finding)
                 continue
@@ -148,6 +147,10 @@ class Detector:
             if self._tuning.publish_suppressed:
                 found.append(msgspec.structs.replace(finding, suppressed_by=suppressed_by))
         return Detection(verdicts, [_related(finding, found) for finding in found], errors=errors)
+
+    def _suppression(self, finding: Finding, match: Evaluation, event: Event, today: date) -> str | None:
+        untuned = severity(match.rule.id, event, [clause.name for clause, _ in match.held])
+        return self._tuning.suppression(finding, today, untuned)
 
 
 def _related(finding: Finding, found: Sequence[Finding]) -> Finding:
@@ -160,10 +163,8 @@ def _finding(match: Evaluation, event: Event, place: _Place, unread: Sequence[No
     clauses = [clause.name for clause, _ in match.held]
     live = [name for name in clauses if name not in rule.staged_clauses]
     level = rule.severity or severity(rule.id, event, live or clauses)
-    requested = event.seconds_requested
-    arns = event.policy_arns.arns
-    tags = event.session_tags
     return Finding(
+        **event.once(_of_event),
         finding_id=findings.finding_id(rule.id, event.record),
         rule_id=rule.id,
         rule_name=rule.name,
@@ -179,55 +180,60 @@ def _finding(match: Evaluation, event: Event, place: _Place, unread: Sequence[No
             for clause, held in match.held
         ],
         not_evaluable=list(unread),
-        outcome=event.outcome,
-        error_code=event.text("errorCode"),
         mitre=list(rule.techniques),
         runbook=event.once(rule.runbook),
-        actions=event.once(containment.actions),
-        pivots=event.once(pivots.pivots),
         false_positives=list(rule.false_positives),
         references=list(rule.references),
-        event_time=rfc3339(event.time),
         detected_at=rfc3339(place.detected_at),
-        principal_arn=event.principal_arn,
-        principal_type=event.principal_type,
-        principal_name=event.principal_name,
-        principal_id=event.text("userIdentity", "principalId"),
-        principal_access_key_id=event.text("userIdentity", "accessKeyId"),
-        session_issuer_arn=event.session_issuer_arn,
-        containment_arn=containment.containment_arn(event),
-        root_caller=event.is_root,
-        federated_user_name=event.federated_user_name,
-        federated_user_arn=event.federated_user_arn,
-        name_mismatch=event.name_mismatch,
-        duration_seconds_requested=math.ceil(requested) if isinstance(requested, int | float) else None,
-        duration_seconds_effective=event.seconds_effective if event.asks_for_session else None,
-        expires_at=rfc3339(event.expires_at),
-        policy_arns=[event.shown(arn, _MAX_ARN) for arn in arns[:_MAX_ARNS]],
-        inline_policy_grade=event.inline_policy.grade if event.asks_for_session else None,
-        policy_contents_unknown=any(_is_customers(arn) for arn in arns),
-        session_tags=[Tag(key, value) for key, value in tags] if tags else None,
-        issued_access_key_id=event.issued_access_key_id,
-        session_key=findings.session_key(event.issued_access_key_id),
         related_finding_ids=[],
-        source_ip=event.text("sourceIPAddress"),
-        vpc_endpoint_id=event.text("vpcEndpointId"),
-        user_agent=event.text("userAgent"),
-        region=event.text("awsRegion"),
-        account_id=event.account_id,
-        event_id=event.text("eventID"),
-        request_id=event.text("requestID"),
-        event_name=event.text("eventName"),
-        event_source=event.text("eventSource"),
         origin=place.origin,
         envelope=place.envelope,
         stage=rule.stage if live else STAGED,
-        event=event.once(_bounded_record),
     )
 
 
-def _bounded_record(event: Event) -> dict[str, Any]:
-    return findings.bounded_record(event.record)
+def _of_event(event: Event) -> dict[str, Any]:
+    """The fields of a finding that every rule's would have alike."""
+    requested = event.seconds_requested
+    arns = event.policy_arns.arns
+    tags = event.session_tags
+    return {
+        "outcome": event.outcome,
+        "error_code": event.text("errorCode"),
+        "actions": event.once(containment.actions),
+        "pivots": pivots.pivots(event),
+        "event_time": rfc3339(event.time),
+        "principal_arn": event.principal_arn,
+        "principal_type": event.principal_type,
+        "principal_name": event.principal_name,
+        "principal_id": event.text("userIdentity", "principalId"),
+        "principal_access_key_id": event.text("userIdentity", "accessKeyId"),
+        "session_issuer_arn": event.session_issuer_arn,
+        "containment_arn": containment.containment_arn(event),
+        "root_caller": event.is_root,
+        "federated_user_name": event.federated_user_name,
+        "federated_user_arn": event.federated_user_arn,
+        "name_mismatch": event.name_mismatch,
+        "duration_seconds_requested": math.ceil(requested) if isinstance(requested, int | float) else None,
+        "duration_seconds_effective": event.seconds_effective if event.asks_for_session else None,
+        "expires_at": rfc3339(event.expires_at),
+        "policy_arns": [event.shown(arn, _MAX_ARN) for arn in arns[:_MAX_ARNS]],
+        "inline_policy_grade": event.inline_policy.grade if event.asks_for_session else None,
+        "policy_contents_unknown": any(_is_customers(arn) for arn in arns),
+        "session_tags": [Tag(key, value) for key, value in tags] if tags else None,
+        "issued_access_key_id": event.issued_access_key_id,
+        "session_key": findings.session_key(event.issued_access_key_id),
+        "source_ip": event.text("sourceIPAddress"),
+        "vpc_endpoint_id": event.text("vpcEndpointId"),
+        "user_agent": event.text("userAgent"),
+        "region": event.text("awsRegion"),
+        "account_id": event.account_id,
+        "event_id": event.text("eventID"),
+        "request_id": event.text("requestID"),
+        "event_name": event.text("eventName"),
+        "event_source": event.text("eventSource"),
+        "event": findings.bounded_record(event.record),
+    }
 
 
 def _is_customers(arn: str) -> bool:
@@ -252,7 +258,7 @@ def _explain_clauses(rule: Rule, event: Event, *, watched: bool) -> list[dict[st
     sources = ", ".join(f"{name} of {source}" for source, name in rule.watches[:3])
     sources += ", …" if len(rule.watches) > 3 else ""
     try:
-        answers = evaluate(rule, event).answers if watched else ()
+        answers = ask(rule, event) if watched else []
     except Exception as error:  # noqa: BLE001  the verdict says "error"; here stands which
         return [_answer(clause, "error", None, None, type(error).__name__) for clause in rule.clauses]
     if not watched:

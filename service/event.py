@@ -7,6 +7,7 @@ Record contents: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/clou
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -347,6 +348,7 @@ class _Secrets:
         found: list[str] = []
         _collect_secrets(record.items(), 0, found)
         self._values = sorted(set(found[:_MAX_SECRETS]), key=len, reverse=True)
+        self.shortest = len(self._values[-1]) if self._values else sys.maxsize
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -382,12 +384,13 @@ def _spells_secret(key: str) -> bool:
 
 def _redacted(values: Mapping[str, object], secrets: _Secrets, depth: int = 0) -> dict[str, object]:
     """A copy without secrets, whether under their own key or inside a longer text."""
-    return {
-        _without_secrets(key, secrets): REDACTED
-        if value is not None and _is_secret(key)
-        else _redacted_value(value, secrets, depth + 1)
-        for key, value in values.items()
-    }
+    redacted = {}
+    for key, value in values.items():
+        known = len(key) <= _LONGEST_REMEMBERED and len(key) < secrets.shortest
+        shown = _masked_name(key) if known else _without_secrets(key, secrets)
+        secret = value is not None and _is_secret(key)
+        redacted[shown] = REDACTED if secret else _redacted_value(value, secrets, depth + 1)
+    return redacted
 
 
 def _redacted_value(value: object, secrets: _Secrets, depth: int) -> object:
@@ -403,15 +406,21 @@ def _redacted_value(value: object, secrets: _Secrets, depth: int) -> object:
 
 
 def _without_secrets(text: str, secrets: _Secrets) -> str:
-    if len(text) >= _SHORTEST_SECRET:
-        text = secrets.taken_from(text)
+    return _masked(secrets.taken_from(text) if len(text) >= secrets.shortest else text)
+
+
+def _masked(text: str) -> str:
+    """Without what is a secret by the looks of it."""
     if not text.isascii():
         return _SECRET_TEXT.sub(_mask, text.encode("utf-8", "replace").decode("utf-8"))
     return _SECRET_TEXT.sub(_mask, text) if len(text) >= _SHORTEST_HINTED and _hints_at_secret(text) else text
 
 
+_masked_name: Final = lru_cache(maxsize=1_024)(_masked)
+
+
 def _hints_at_secret(text: str) -> bool:
-    """Whether ASCII text holds what everything holds that _SECRET_TEXT finds: a tenth of the cost of asking that."""
+    """Whether ASCII text holds what all that _SECRET_TEXT finds does, at a tenth of the cost."""
     folded = text.lower()
     return (
         "token" in folded

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from service.event import bounded
+from service.event import MAX_TEXT, bounded
 
 SCHEMA_VERSION: Final = "1.1"
 MITRE_VERSION: Final = "17.1"  # https://attack.mitre.org/resources/versions/
@@ -175,13 +175,15 @@ def session_key(access_key_id: str | None) -> str | None:
 def rfc3339(moment: datetime | None) -> str | None:
     if moment is None:
         return None
-    utc = moment.astimezone(UTC)
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     text = utc.isoformat(timespec="milliseconds" if utc.microsecond else "seconds")
-    return text.replace("+00:00", "Z")
+    return f"{text.removesuffix('+00:00')}Z"
 
 
-def bounded_record(record: Mapping[str, object]) -> dict[str, Any]:
-    """The record with long values cut, so that a finding never outgrows a message."""
+def bounded_record(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with long values cut, so that a finding never outgrows a message; itself where none is."""
+    if _room_after(record, _MAX_EVENT_CHARACTERS) > 0:
+        return record
     left = _MAX_EVENT_CHARACTERS
 
     def cut(value: object) -> object:
@@ -202,6 +204,21 @@ def bounded_record(record: Mapping[str, object]) -> dict[str, Any]:
         return value
 
     return {str(cut(key)): cut(value) for key, value in list(record.items())[:_MAX_EVENT_ITEMS]}
+
+
+def _room_after(value: object, left: int) -> int:
+    """What the value leaves of so many characters; 0 or less when something in it has to be cut."""
+    if isinstance(value, str):
+        return left - len(value) - 8 if len(value) <= MAX_TEXT else 0
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            left = _room_after(inner, left - len(key) - 8) if len(key) <= MAX_TEXT else 0
+    elif isinstance(value, list):
+        for inner in value:
+            left = _room_after(inner, left)
+    else:
+        return left - 8 if not isinstance(value, int) or -(2**63) <= value < 2**63 else 0
+    return left if len(value) <= _MAX_EVENT_ITEMS else 0
 
 
 # --- encodings ---------------------------------------------------------------------------------

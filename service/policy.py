@@ -11,9 +11,10 @@ Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_gra
 import contextlib
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final, Literal
 from urllib.parse import unquote, unquote_plus
 
@@ -24,6 +25,8 @@ MAX_POLICY_CHARACTERS: Final = 10_240
 
 # "Every action save a stated few": the share of all witnesses that must remain allowed.
 BROAD_SHARE: Final = 0.75
+
+_LONGEST_REMEMBERED: Final = 2_048  # so that what others write cannot make memory grow: 4 MiB at most
 
 # Actions that make or widen an identity, or let one be borrowed.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html
@@ -69,7 +72,10 @@ _SERVICES: Final = (
     "waf-regional wafv2 wellarchitected wisdom workdocs workmail workspaces xray"
 ).split()
 _VERBS: Final = "batchwrite create delete describe get list modify put start tag update".split()
-_WITNESSES: Final = tuple(f"{service}:{verb}thing" for service in _SERVICES for verb in _VERBS)
+_WITNESSES: Final = sorted(f"{service}:{verb}thing" for service in _SERVICES for verb in _VERBS)
+_EVERY_WITNESS: Final = frozenset(_WITNESSES)
+# A pattern of wildcards and colons tells two actions apart by how long their two parts are, if at all.
+_OF_EACH_LENGTH: Final = tuple({tuple(map(len, action.split(":"))): action for action in _WITNESSES}.values())
 
 
 # Sample ARNs, by partition: with and without region and account, short and long.
@@ -104,7 +110,7 @@ ABSENT: Final = Assessment("absent", "No inline policy was given.")
 _NO_POWER: Final = Assessment("no_power", "The inline policy allows nothing.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class _Statement:
     number: int
     actions: tuple[str, ...]  # lower case; all actions but these if `inverted`
@@ -113,33 +119,77 @@ class _Statement:
     resources_inverted: bool
     conditional: bool
 
+    @cached_property
+    def _names_every_resource(self) -> bool:
+        return any(map(_every_resource, self.resources))
+
     @property
     def every_resource(self) -> bool:
-        if self.resources_inverted:
-            return not any(_every_resource(pattern) for pattern in self.resources)
-        return any(_every_resource(pattern) for pattern in self.resources)
+        return self._names_every_resource != self.resources_inverted
+
+    @property
+    def dead(self) -> bool:
+        """Whether it says nothing, whatever else the policy says."""
+        nowhere = self._names_every_resource if self.resources_inverted else not self.resources
+        nothing = any(map(_every_action, self.actions)) if self.inverted else not self.actions
+        return nowhere or nothing
 
     @property
     def denies_everywhere(self) -> bool:
         return not self.conditional and not self.resources_inverted and self.every_resource
 
-    def covers(self, action: str) -> bool:
-        return _fits(self.actions, action) != self.inverted
+    @cached_property
+    def _fitting(self) -> "_Patterns":
+        return _Patterns(self.actions)
 
-    def reaches(self, template: str) -> bool:
-        """Whether some ARN fits both the statement's resources and the template, a pattern too."""
+    @cached_property
+    def _containing(self) -> "_Patterns":
+        """Of patterns: whether they match all that another does. Only `*` can stand for the `*` of another."""
+        return _Patterns(self.actions, any_one="[^*]")
+
+    @cached_property
+    def witnesses(self) -> frozenset[str]:
+        """Those that are covered."""
+        named = self._fitting.among_witnesses()
+        return _EVERY_WITNESS - named if self.inverted else named
+
+    def covers(self, action: str) -> bool:
+        return self._fitting.fit(action) != self.inverted
+
+    def swallows(self, pattern: str) -> bool:
+        """Whether the statement covers all actions that the pattern fits."""
+        if self.inverted:
+            return not any(_overlap(spared, pattern) for spared in self.actions)
+        return self._containing.fit(pattern)
+
+    def reaches(self, beginning: str) -> bool:
+        """Whether some ARN of this beginning fits the statement's resources."""
         if self.resources_inverted:
-            return not any(_every_resource(pattern) for pattern in self.resources)
-        return any(_overlap(pattern, template) for pattern in self.resources)
+            return not self._names_every_resource
+        return any(_may_begin(pattern, beginning) for pattern in self.resources)
 
 
 def assess(policy: object) -> Assessment:
     """Grade a session policy: JSON text, URL-encoded or not, or the object itself. Never raises."""
     if policy is None:
         return ABSENT
-    document = _parse(policy)
+    try:
+        text = policy if isinstance(policy, str) else json.dumps(policy, default=str, skipkeys=True)
+    except RecursionError:
+        return _unreadable("policy_too_deep")
+    except ValueError:
+        return _unreadable("policy_not_json")
+    return _assess_remembered(text) if len(text) <= _LONGEST_REMEMBERED else _assess(text)
+
+
+def _unreadable(reason: str) -> Assessment:
+    return Assessment("unknown", "The inline policy could not be read.", unread=reason)
+
+
+def _assess(text: str) -> Assessment:
+    document = _parse(text)
     if isinstance(document, str):
-        return Assessment("unknown", "The inline policy could not be read.", unread=document)
+        return _unreadable(document)
     allows, denies, unread = _read(document)
     denies = [deny for deny in denies if deny.denies_everywhere]
     if any(_denies_all(deny) for deny in denies):
@@ -152,8 +202,12 @@ def assess(policy: object) -> Assessment:
     return Assessment(assessment.grade, assessment.explanation, assessment.conditional, unread)
 
 
+# A program passes the same few policies all day.
+_assess_remembered: Final = lru_cache(maxsize=512)(_assess)
+
+
 def _grade(allows: Sequence[_Statement], denies: Sequence[_Statement]) -> Assessment:
-    alive = [allow for allow in allows if not _dead(allow, denies)]
+    alive = [allow for allow in allows if not (allow.dead or _denied(allow, denies))]
     if not alive:
         return _NO_POWER
     effective = [deny for deny in denies if not _takes_nothing(deny)]
@@ -161,14 +215,12 @@ def _grade(allows: Sequence[_Statement], denies: Sequence[_Statement]) -> Assess
     if full:
         return _found("full_admin", full, "allows every action on every resource")
     wide = [allow for allow in alive if allow.every_resource]
-    remaining = sum(1 for action in _WITNESSES if _permits(wide, effective, action)) if wide else 0
-    if remaining >= BROAD_SHARE * len(_WITNESSES):
+    if _is_broad(wide, effective):
         return _found("broad", wide, "allows every action save a stated few on effectively every resource")
-    powers = {allow: next(_iam_power(allow, effective), None) for allow in alive}
-    granting = [allow for allow in alive if powers[allow]]
-    if granting:
-        what = f"allows {powers[granting[0]]}, which makes or widens identities"
-        return _found("iam_admin", granting, what)
+    powers = {allow: power for allow in alive if (power := next(_iam_power(allow, effective), None))}
+    if powers:
+        what = f"allows {next(iter(powers.values()))}, which makes or widens identities"
+        return _found("iam_admin", list(powers), what)
     return _found("scoped", alive, "allows a limited set of actions or resources")
 
 
@@ -188,17 +240,22 @@ def _is_full(allow: _Statement) -> bool:
     return not allow.actions if allow.inverted else any(map(_every_action, allow.actions))
 
 
-def _permits(allows: Iterable[_Statement], denies: Iterable[_Statement], action: str) -> bool:
-    return any(a.covers(action) for a in allows) and not any(d.covers(action) for d in denies)
+def _is_broad(allows: Iterable[_Statement], denies: Iterable[_Statement]) -> bool:
+    allowed = frozenset[str]().union(*(allow.witnesses for allow in allows))
+    few = BROAD_SHARE * len(_WITNESSES)
+    return len(allowed) >= few and len(allowed.difference(*(deny.witnesses for deny in denies))) >= few
 
 
 def _iam_power(allow: _Statement, denies: Sequence[_Statement]) -> Iterator[str]:
     actions: list[str] = []
-    if any(allow.reaches(f"arn:{partition}:iam::*") for partition in _PARTITIONS):
+    if any(allow.reaches(f"arn:{partition}:iam::") for partition in _PARTITIONS):
         actions.extend(IAM_ADMIN_ACTIONS)
     if allow.every_resource or any(map(_every_role, allow.resources)):
         actions.append(ROLE_PASSING)
-    return (action for action in actions if _permits([allow], denies, action.lower()))
+    for action in actions:
+        asked = action.lower()
+        if allow.covers(asked) and not any(deny.covers(asked) for deny in denies):
+            yield action
 
 
 def _takes_nothing(deny: _Statement) -> bool:
@@ -209,33 +266,20 @@ def _denies_all(deny: _Statement) -> bool:
     return not deny.actions if deny.inverted else any(map(_every_action, deny.actions))
 
 
-def _dead(allow: _Statement, denies: Sequence[_Statement]) -> bool:
+def _denied(allow: _Statement, denies: Sequence[_Statement]) -> bool:
     """Whether nothing that the statement allows survives: sound, not complete (denials may add up)."""
-    everywhere = any(map(_every_resource, allow.resources))
-    if everywhere if allow.resources_inverted else not allow.resources:
-        return True
-    if allow.inverted:
-        return any(map(_every_action, allow.actions))
-    return all(any(_swallows(deny, action) for deny in denies) for action in allow.actions)
-
-
-def _swallows(deny: _Statement, action: str) -> bool:
-    if deny.inverted:
-        return not any(_overlap(spared, action) for spared in deny.actions)
-    return any(_contains(pattern, action) for pattern in deny.actions)
+    return not allow.inverted and all(any(deny.swallows(action) for deny in denies) for action in allow.actions)
 
 
 # --- reading -----------------------------------------------------------------------------------
 
 
-def _parse(policy: object) -> dict[str, object] | str:
+def _parse(text: str) -> dict[str, object] | str:
     """The document with lower-case keys, or the reason it cannot be read."""
     try:
-        if not isinstance(policy, str):
-            policy = json.dumps(policy, default=str, skipkeys=True)
-        for _ in range(2):  # JSON text is sometimes encoded as JSON once more on its way
-            if isinstance(policy, str):
-                policy = _loads(policy)
+        policy = _loads(text)
+        if isinstance(policy, str):  # JSON text is sometimes encoded as JSON once more on its way
+            policy = _loads(policy)
         return _fold(policy) if isinstance(policy, dict) else "policy_not_an_object"
     except RecursionError:
         return "policy_too_deep"
@@ -338,36 +382,76 @@ def _patterns(raw: dict[str, object], plain: str, negated: str) -> tuple[tuple[s
 # --- patterns: `*` is any run of characters, `?` any one -----------------------------------------
 
 
+class _Patterns:
+    """Patterns of which one has to fit. Most are a name, or a beginning and one `*`: these need no regular
+    expression, and to make one costs more than all else about a policy.
+    """
+
+    def __init__(self, patterns: Iterable[str], *, any_one: str = ".") -> None:
+        self._names: set[str] = set()
+        self._others: list[str] = []
+        self._any_one = any_one
+        beginnings, of_others = [], []
+        for pattern in patterns:
+            beginning, star, rest = pattern.partition("*")
+            if "?" in beginning or rest.strip("*"):
+                self._others.append(pattern)
+                of_others.append(beginning.partition("?")[0])
+            elif star:
+                beginnings.append(beginning)
+            else:
+                self._names.add(pattern)
+        self._beginnings, self._beginnings_of_others = tuple(beginnings), tuple(of_others)
+
+    def fit(self, text: str) -> bool:
+        if text in self._names or text.startswith(self._beginnings):
+            return True
+        return text.startswith(self._beginnings_of_others) and self._regex.fullmatch(text) is not None
+
+    def among_witnesses(self) -> frozenset[str]:
+        found = self._names & _EVERY_WITNESS
+        found.update(*map(_witnesses_from, self._beginnings))
+        if self._others:
+            open_ones = set().union(*map(_witnesses_from, set(self._beginnings_of_others))) - found
+            found.update(filter(self._regex.fullmatch, open_ones))
+        return frozenset(found)
+
+    @cached_property
+    def _regex(self) -> re.Pattern[str]:
+        return re.compile("|".join(_regex(pattern, self._any_one) for pattern in self._others), re.DOTALL)
+
+
+def _witnesses_from(beginning: str) -> Sequence[str]:
+    first = bisect_left(_WITNESSES, beginning)
+    return _WITNESSES[first : bisect_left(_WITNESSES, f"{beginning}\U0010ffff", first)]
+
+
 def _every_action(pattern: str) -> bool:
-    return set(pattern) <= set("*?:") and all(_fits((pattern,), action) for action in _WITNESSES)
+    return set(pattern) <= set("*?:") and _fits_all(pattern, _OF_EACH_LENGTH)
 
 
 def _every_resource(pattern: str) -> bool:
     """`*`, `arn:*`, `arn:aws:*`, and whatever else matches all the sample ARNs of a partition."""
-    return any(all(_fits((pattern,), arn) for arn in arns) for arns in _ARNS)
+    return any(_fits_all(pattern, arns) for arns in _ARNS)
 
 
 def _every_role(pattern: str) -> bool:
     """Any role of one account is any role: that account is where the caller lives."""
     found = re.search(r"\d{12}", pattern)
     account = found[0] if found else "210987654321"
-    return any(
-        _fits((pattern,), f"arn:{partition}:iam::{account}:role/some-role")
-        and _fits((pattern,), f"arn:{partition}:iam::{account}:role/with/path/other")
-        for partition in _PARTITIONS
-    )
+    roles = [f"iam::{account}:role/some-role", f"iam::{account}:role/with/path/other"]
+    return any(_fits_all(pattern, [f"arn:{partition}:{role}" for role in roles]) for partition in _PARTITIONS)
 
 
-def _fits(patterns: tuple[str, ...], text: str) -> bool:
-    return _compiled(patterns).fullmatch(text) is not None
+def _fits_all(pattern: str, texts: Sequence[str]) -> bool:
+    """A text that lacks what stands between the wildcards tells without a regular expression."""
+    literals = re.split(r"[*?]+", pattern)
+    if any(literal not in text for text in texts for literal in literals):
+        return False
+    return all(map(_Patterns([pattern]).fit, texts))
 
 
-@lru_cache(maxsize=256)
-def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(_regex(pattern, any_one=".") for pattern in patterns) or r"(?!)", re.DOTALL)
-
-
-def _regex(pattern: str, *, any_one: str) -> str:
+def _regex(pattern: str, any_one: str) -> str:
     """Atomic groups keep matching linear: the first place where a piece fits is as good as any later one."""
     first, *rest = (re.escape(piece).replace(r"\?", any_one) for piece in re.split(r"\*+", pattern))
     if not rest:
@@ -375,21 +459,45 @@ def _regex(pattern: str, *, any_one: str) -> str:
     return first + "".join(f"(?>.*?{piece})" for piece in rest[:-1]) + ".*" + rest[-1]
 
 
-def _contains(outer: str, inner: str) -> bool:
-    """Whether `outer` matches all that `inner` does: only `*` can stand for the `*` of `inner`."""
-    return re.fullmatch(_regex(outer, any_one="[^*]"), inner, re.DOTALL) is not None
+def _may_begin(pattern: str, beginning: str) -> bool:
+    """Whether some text that fits the pattern has this beginning."""
+    for one, wanted in zip(pattern, beginning, strict=False):
+        if one == "*":
+            return True
+        if one not in ("?", wanted):
+            return False
+    return len(pattern) >= len(beginning)
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether some text fits both patterns."""
-    row = [True] + [False] * len(other)
-    for j, b in enumerate(other, start=1):
-        row[j] = row[j - 1] and b == "*"
-    for a in one:
-        above, row = row, [row[0] and a == "*"]
-        for j, b in enumerate(other, start=1):
-            if "*" in (a, b):
-                row.append(above[j] or row[j - 1])
-            else:
-                row.append(above[j - 1] and (a == b or "?" in (a, b)))
-    return row[-1]
+    """Whether some text fits both patterns.
+
+    A text is spelled out along `one`; `places` are those in `other` where it may have come to meanwhile, as the bits
+    of a number: a pattern as long as a policy has thousands of them.
+    """
+    if _clash(one, other) or _clash(one[::-1], other[::-1]):
+        return False
+    other = re.sub(r"\*+", "*", other)
+    bits = dict.fromkeys(f"{other}*?", 0)
+    for place, char in enumerate(other):
+        bits[char] |= 1 << place
+    stars, end = bits["*"], 1 << len(other)
+    places = 1 | (stars & 1) << 1  # a `*` may stand for nothing
+    for char in one:
+        if char == "*":
+            places = -(places & -places) & (2 * end - 1)  # the first of them, and all that follow
+        else:
+            fitting = (end - 1) & ~stars if char == "?" else bits.get(char, 0) | bits["?"]
+            places = (places & fitting) << 1 | (places & stars)
+            places |= (places & stars) << 1
+    return places & end != 0
+
+
+def _clash(one: str, other: str) -> bool:
+    """Whether the patterns differ before either has a wildcard."""
+    for pair in zip(one, other, strict=False):
+        if "*" in pair or "?" in pair:
+            return False
+        if pair[0] != pair[1]:
+            return True
+    return False

@@ -73,7 +73,7 @@ def long_term_key(event: Event) -> str | None:
 
 def actions(event: Event) -> list[Action]:
     """In the order to take them. Empty where nothing that the record names can be acted on."""
-    target, key = target_of(event), long_term_key(event)
+    target, key = event.once(target_of), long_term_key(event)
     if target is None:
         return []
     if not session_may_live(event):

@@ -71,7 +71,7 @@ def _athena(field: Sought, value: str, window: _Window) -> str:
     https://docs.aws.amazon.com/athena/latest/ug/create-cloudtrail-table.html
     https://trino.io/docs/current/language/types.html#varchar
     """
-    column = {"access_key_id": "useridentity.accesskeyid", "arn": "useridentity.arn"}[field]
+    column = "useridentity.accesskeyid" if field == "access_key_id" else "useridentity.arn"
     literal = "'" + value.replace("'", "''") + "'"
     return (
         "SELECT eventtime, eventsource, eventname, "  # noqa: S608  the literal alone holds event text
@@ -107,10 +107,11 @@ def _spl(field: Sought, value: str, window: _Window) -> str | None:
     """
     if "`" in value or "$" in value:
         return None
-    column = {"access_key_id": "userIdentity.accessKeyId", "arn": "userIdentity.arn"}[field]
+    column = "userIdentity.accessKeyId" if field == "access_key_id" else "userIdentity.arn"
     term = f' "{value}"' if value.isascii() and value.isalnum() else ""
     return (
-        f"search index=* sourcetype=aws:cloudtrail earliest={window.start_seconds} latest={window.end_seconds}{term} "
+        "search index=* sourcetype=aws:cloudtrail "
+        f"earliest={window.start_seconds} latest={window.end_seconds}{term} "
         f"| where '{column}'=\"{_backslashed(value)}\" | sort 0 _time "
         "| table _time eventSource eventName awsRegion sourceIPAddress userAgent errorCode eventID"
     )

@@ -70,6 +70,10 @@ def plain(text: str, limit: int = SHORT) -> str:
 
 def who(event: Event) -> str:
     """The caller in a few words, for titles."""
+    return event.once(_who)
+
+
+def _who(event: Event) -> str:
     if event.is_root:
         return "the root user"
     name = event.principal_name or event.principal_arn or event.text("userIdentity", "principalId")
@@ -77,6 +81,10 @@ def who(event: Event) -> str:
 
 
 def lifetime(event: Event) -> str:
+    return event.once(_lifetime)
+
+
+def _lifetime(event: Event) -> str:
     expires = rfc3339(event.expires_at)
     return f"until {expires}" if expires else "until it expires, 36 hours after issuance at the latest"
 
@@ -93,7 +101,7 @@ def issuance_steps(event: Event) -> list[str]:
 
 def console_steps(event: Event) -> list[str]:
     """For a console sign-in made from a federated session."""
-    intent = f"Ask the owner of {_target_name(event)} whether a console session was intended."
+    intent = f"Ask the owner of {event.once(_target_name)} whether a console session was intended."
     failed = "The sign-in failed, but the federated session itself may live, and try again."
     outcome = failed if event.outcome == "failure" else _CONSOLE_OPEN
     return [intent, outcome, *_containment(event), *_aftermath(event)]
@@ -113,7 +121,7 @@ def iam_change_steps(event: Event) -> list[str]:
 
 
 def _containment(event: Event) -> list[str]:
-    target = target_of(event)
+    target = event.once(target_of)
     if target is None:
         return _of_unknown(event)
     return {"user": _of_user, "root": _of_root, "role": _of_role}[target.kind](event, target)
@@ -123,7 +131,7 @@ def _of_user(event: Event, target: Target) -> list[str]:
     deny, *deactivate = _commands(event)
     keys = deactivate or [command(Action("iam", "ListAccessKeys", {"UserName": target.name}, None))]
     first = (
-        f"Deny everything to {_target_name(event)} first, or remove all of its permissions: only this takes the "
+        f"Deny everything to {event.once(_target_name)} first, or remove all of its permissions: only this takes the "
         "power from its federated sessions, within minutes."
     )
     then = (
@@ -139,7 +147,7 @@ def _of_root(event: Event, _target: Target) -> list[str]:
 
 def _of_role(event: Event, _target: Target) -> list[str]:
     first = (
-        f"Deny everything to {_target_name(event)} first, or remove all of its permissions: this binds every "
+        f"Deny everything to {event.once(_target_name)} first, or remove all of its permissions: this binds every "
         "session of the role, other people's too."
     )
     doubt = "AWS lets users and root make federated sessions, not roles: find out how this record came about."
@@ -172,7 +180,7 @@ def _imitation(event: Event) -> list[str]:
 
 def _aftermath(event: Event) -> list[str]:
     verdict = (
-        f"Treat {_target_name(event)} as compromised until shown otherwise: start incident response if the use "
+        f"Treat {event.once(_target_name)} as compromised until shown otherwise: start incident response if the use "
         "was not legitimate. Prefer roles and temporary credentials over access keys of IAM users."
     )
     return [_INVESTIGATE, verdict]

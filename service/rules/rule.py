@@ -65,33 +65,31 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A rule's answer to one event, clause by clause."""
+    """A rule's answer to one event: the clauses that hold, and those that could not be told."""
 
     rule: Rule
-    answers: tuple[tuple[Clause, Answer], ...]
+    held: Sequence[tuple[Clause, Held]]
+    not_evaluable: Sequence[NotEvaluable]
 
     @property
     def verdict(self) -> Verdict:
         """Match if any clause holds; else not evaluable if any could not be read."""
-        answers = [answer for _, answer in self.answers]
-        if any(isinstance(answer, Held) for answer in answers):
+        if self.held:
             return "match"
-        return "not_evaluable" if any(isinstance(answer, Unread) for answer in answers) else "no_match"
+        return "not_evaluable" if self.not_evaluable else "no_match"
 
-    @property
-    def held(self) -> list[tuple[Clause, Held]]:
-        return [(clause, answer) for clause, answer in self.answers if isinstance(answer, Held)]
 
-    @property
-    def not_evaluable(self) -> list[NotEvaluable]:
-        return [
-            NotEvaluable(self.rule.id, clause.name, answer.reason)
-            for clause, answer in self.answers
-            if isinstance(answer, Unread)
-        ]
+def ask(rule: Rule, event: Event) -> list[tuple[Clause, Answer]]:
+    """Every clause's answer. Raises whatever a clause raises; the detector isolates it."""
+    return [(clause, clause.check(event)) for clause in rule.clauses] if rule.applies(event) else []
 
 
 def evaluate(rule: Rule, event: Event) -> Evaluation:
-    """Ask every clause. Raises whatever a clause raises; the detector isolates it."""
-    clauses = rule.clauses if rule.applies(event) else ()
-    return Evaluation(rule, tuple((clause, clause.check(event)) for clause in clauses))
+    """Raises whatever a clause raises."""
+    held, not_evaluable = [], []
+    for clause, answer in ask(rule, event):
+        if isinstance(answer, Held):
+            held.append((clause, answer))
+        elif answer is not None:
+            not_evaluable.append(NotEvaluable(rule.id, clause.name, answer.reason))
+    return Evaluation(rule, held, not_evaluable)

@@ -165,7 +165,9 @@ def _own_policy(random: Random) -> str:
 
 def _own_large_policy(random: Random) -> str:
     name = _name(random)
-    return _policy(action=LARGE_ACTIONS, resource=[f"arn:aws:*:*:{ACCOUNT}:{name}/{n}/*" for n in range(12)])
+    return _policy(
+        action=LARGE_ACTIONS, resource=[f"arn:aws:dynamodb:*:{ACCOUNT}:table/{name}-{n}*" for n in range(12)]
+    )
 
 
 KINDS: Final = (
@@ -277,7 +279,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for _ in range(options.rounds):
         for kind in KINDS:
             rounds[kind].append(measure(detector, kind, random))
-    lines = ["| event | findings | detect, µs | as JSON, µs | as OCSF, µs |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| event | findings | detect, µs | as JSON, µs | as OCSF, µs |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
     for kind, measured in rounds.items():
         cells = [shown([getattr(one, name) for one in measured]) for name in Round.__slots__]
         lines.append(f"| {kind.name} | {kind.findings} | {' | '.join(cells)} |")
