@@ -37,7 +37,7 @@ _MAX_NUMBER: Final = 2**53 - 1  # beyond it JSON readers disagree
 _HIDDEN: Final = "HIDDEN_DUE_TO_SECURITY_REASONS"
 _SECRET_KEYS: Final = frozenset({"sessiontoken", "secretaccesskey", "securitytoken", "signintoken", "password"})
 _NO_SEPARATORS: Final = str.maketrans("", "", "_- ")
-_LONGEST_REMEMBERED: Final = 64  # of keys: names of fields are shorter
+_LONGEST_KNOWN_KEY: Final = 64  # so that a record cannot make memory grow; names of fields are shorter
 # A token inside a longer text: `sessionToken=…`, `"sessionToken": "…"`, or told by how STS tokens begin.
 _SECRET_TEXT: Final = re.compile(
     r"""(?ix) (?P<key> (?: session | security | signin )[_-]?token | secret[_-]?access[_-]?key )
@@ -137,7 +137,7 @@ class Event:
     def principal_type(self) -> str | None:
         return self.text("userIdentity", "type")
 
-    @cached_property
+    @property
     def _judged_type(self) -> object:
         """Of most events that a rule watches this is all that is read: no secret is in it, none is looked for."""
         identity = self._raw.get("userIdentity")
@@ -151,15 +151,15 @@ class Event:
     def is_federated(self) -> bool:
         return self._judged_type == "FederatedUser"
 
-    @cached_property
+    @property
     def principal_arn(self) -> str | None:
         return self.text("userIdentity", "arn")
 
-    @cached_property
+    @property
     def session_issuer_arn(self) -> str | None:
         return self.text("userIdentity", "sessionContext", "sessionIssuer", "arn")
 
-    @cached_property
+    @property
     def principal_name(self) -> str | None:
         """The user's name; a federated user has none, so the name its session was given."""
         name = self.text("userIdentity", "userName")
@@ -252,20 +252,20 @@ class Event:
             return _federated_name(self.principal_arn)
         return self.text("requestParameters", "name") or _federated_name(self.federated_user_arn)
 
-    @cached_property
+    @property
     def federated_user_arn(self) -> str | None:
         if self.asks_for_session:
             return self.text("responseElements", "federatedUser", "arn")
         return self.principal_arn if self.is_federated else None
 
-    @cached_property
+    @property
     def name_mismatch(self) -> bool | None:
         """Tools cut the caller's name to the 32 characters that the API takes: that is no mismatch."""
         caller = self.text("userIdentity", "userName")
         federated = self.federated_user_name
         return None if caller is None or federated is None else federated != caller[:32]
 
-    @cached_property
+    @property
     def issued_access_key_id(self) -> str | None:
         """The session's own key: in the response when it is issued, in the identity when it acts."""
         issued = self.text("responseElements", "credentials", "accessKeyId")
@@ -365,7 +365,7 @@ class _Secrets:
 def _collect_secrets(items: Iterable[tuple[str, object]], depth: int, found: list[str]) -> None:
     for key, value in items:
         if isinstance(value, str):
-            if len(value) >= _SHORTEST_SECRET and value != _HIDDEN and _is_secret(key):
+            if len(value) >= _SHORTEST_SECRET and _is_secret(key) and value != _HIDDEN:
                 found.append(value)
         elif isinstance(value, _NESTED) and depth < _MAX_DEPTH and len(found) < _MAX_SECRETS:
             inner = value.items() if isinstance(value, dict) else [("", one) for one in value]
@@ -373,23 +373,32 @@ def _collect_secrets(items: Iterable[tuple[str, object]], depth: int, found: lis
 
 
 def _is_secret(key: str) -> bool:
-    """In any spelling: `session_token`, `Session-Token`, `responseElements.credentials.sessionToken`."""
-    return _spells_secret(key) if len(key) <= _LONGEST_REMEMBERED else _spells_secret.__wrapped__(key)
+    """Whether the key's value is one."""
+    return _known_key(key)[1] if len(key) <= _LONGEST_KNOWN_KEY else _spells_secret(key)
 
 
 @lru_cache(maxsize=1_024)
+def _known_key(key: str) -> tuple[str, bool]:
+    """How a key is shown, and whether its value is a secret. Records have few keys, and always the same."""
+    return _masked(key), _spells_secret(key)
+
+
 def _spells_secret(key: str) -> bool:
+    """In any spelling: `session_token`, `Session-Token`, `responseElements.credentials.sessionToken`."""
     return key.rpartition(".")[2].lower().translate(_NO_SEPARATORS) in _SECRET_KEYS
 
 
 def _redacted(values: Mapping[str, object], secrets: _Secrets, depth: int = 0) -> dict[str, object]:
     """A copy without secrets, whether under their own key or inside a longer text."""
     redacted = {}
+    longest_known = min(_LONGEST_KNOWN_KEY, secrets.shortest - 1)
     for key, value in values.items():
-        known = len(key) <= _LONGEST_REMEMBERED and len(key) < secrets.shortest
-        shown = _masked_name(key) if known else _without_secrets(key, secrets)
-        secret = value is not None and _is_secret(key)
-        redacted[shown] = REDACTED if secret else _redacted_value(value, secrets, depth + 1)
+        if len(key) <= longest_known:
+            shown, secret = _known_key(key)
+        else:
+            shown, secret = _without_secrets(key, secrets), _is_secret(key)
+        withheld = secret and value is not None
+        redacted[shown] = REDACTED if withheld else _redacted_value(value, secrets, depth + 1)
     return redacted
 
 
@@ -416,15 +425,12 @@ def _masked(text: str) -> str:
     return _SECRET_TEXT.sub(_mask, text) if len(text) >= _SHORTEST_HINTED and _hints_at_secret(text) else text
 
 
-_masked_name: Final = lru_cache(maxsize=1_024)(_masked)
-
-
 def _hints_at_secret(text: str) -> bool:
     """Whether ASCII text holds what all that _SECRET_TEXT finds does, at a tenth of the cost."""
     folded = text.lower()
     return (
-        "token" in folded
-        or "access" in folded
+        ("token" in folded and ("session" in folded or "security" in folded or "signin" in folded))
+        or "secret" in folded
         or "iqojb3jpz2lu" in folded
         or "ogzxivyxdz" in folded
         or "fqodyxdz" in folded

@@ -176,7 +176,7 @@ def rfc3339(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    text = utc.isoformat(timespec="milliseconds" if utc.microsecond else "seconds")
+    text = utc.isoformat("T", "milliseconds" if utc.microsecond else "seconds")
     return f"{text.removesuffix('+00:00')}Z"
 
 

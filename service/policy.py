@@ -472,8 +472,8 @@ def _may_begin(pattern: str, beginning: str) -> bool:
 def _overlap(one: str, other: str) -> bool:
     """Whether some text fits both patterns.
 
-    A text is spelled out along `one`; `places` are those in `other` where it may have come to meanwhile, as the bits
-    of a number: a pattern as long as a policy has thousands of them.
+    A text is spelled out along `one`; `places` are those in `other` where it may have come to meanwhile, as the
+    bits of a number: a pattern as long as a policy has thousands of them.
     """
     if _clash(one, other) or _clash(one[::-1], other[::-1]):
         return False

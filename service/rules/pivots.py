@@ -54,8 +54,8 @@ def _window(moment: datetime | None) -> _Window | None:
     if moment is None or not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
         return None
     whole = moment.replace(microsecond=0)
-    start, end = whole - REACH, whole + REACH
-    return _Window(rfc3339(start), rfc3339(end), int(start.timestamp()), int(end.timestamp()))
+    seconds, reach = int(whole.timestamp()), int(REACH.total_seconds())
+    return _Window(rfc3339(whole - REACH), rfc3339(whole + REACH), seconds - reach, seconds + reach)
 
 
 def _expressible(value: str) -> bool:

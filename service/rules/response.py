@@ -101,7 +101,7 @@ def issuance_steps(event: Event) -> list[str]:
 
 def console_steps(event: Event) -> list[str]:
     """For a console sign-in made from a federated session."""
-    intent = f"Ask the owner of {event.once(_target_name)} whether a console session was intended."
+    intent = f"Ask the owner of {_target_name(event)} whether a console session was intended."
     failed = "The sign-in failed, but the federated session itself may live, and try again."
     outcome = failed if event.outcome == "failure" else _CONSOLE_OPEN
     return [intent, outcome, *_containment(event), *_aftermath(event)]
@@ -131,7 +131,7 @@ def _of_user(event: Event, target: Target) -> list[str]:
     deny, *deactivate = _commands(event)
     keys = deactivate or [command(Action("iam", "ListAccessKeys", {"UserName": target.name}, None))]
     first = (
-        f"Deny everything to {event.once(_target_name)} first, or remove all of its permissions: only this takes the "
+        f"Deny everything to {_target_name(event)} first, or remove all of its permissions: only this takes the "
         "power from its federated sessions, within minutes."
     )
     then = (
@@ -147,7 +147,7 @@ def _of_root(event: Event, _target: Target) -> list[str]:
 
 def _of_role(event: Event, _target: Target) -> list[str]:
     first = (
-        f"Deny everything to {event.once(_target_name)} first, or remove all of its permissions: this binds every "
+        f"Deny everything to {_target_name(event)} first, or remove all of its permissions: this binds every "
         "session of the role, other people's too."
     )
     doubt = "AWS lets users and root make federated sessions, not roles: find out how this record came about."
@@ -180,7 +180,7 @@ def _imitation(event: Event) -> list[str]:
 
 def _aftermath(event: Event) -> list[str]:
     verdict = (
-        f"Treat {event.once(_target_name)} as compromised until shown otherwise: start incident response if the use "
+        f"Treat {_target_name(event)} as compromised until shown otherwise: start incident response if the use "
         "was not legitimate. Prefer roles and temporary credentials over access keys of IAM users."
     )
     return [_INVESTIGATE, verdict]
