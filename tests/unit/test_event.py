@@ -477,6 +477,10 @@ def test_a_key_that_only_resembles_one_is_left_alone() -> None:
         "session_token: %s",
         "SESSION-TOKEN=%s",
         "secret_access_key = %s",
+        "Secret-Access-Key: %s",
+        "security token is SecurityToken=%s",
+        "signin_token=%s",
+        "\u017fe\u017f\u017fionTo\u212aen=%s",  # folds to ASCII where letter case does not count
     ],
 )
 def test_a_secret_inside_a_text_is_redacted(text: str, token: str) -> None:
@@ -490,6 +494,17 @@ def test_a_secret_inside_a_text_is_redacted(text: str, token: str) -> None:
 def test_a_token_is_told_by_its_beginning_where_nothing_names_it(beginning: str) -> None:
     token = beginning + "X2VjEEXAMPLEexample/+=" * 4
     assert Event(issuance(errorMessage=f"bad thing {token}!")).text("errorMessage") == f"bad thing {REDACTED}!"
+
+
+@pytest.mark.parametrize("key", ["note", "n" * 64, "n" * 65, PLAIN, f"a key of {PLAIN}", "sessionToken=x" * 5])
+def test_no_key_gives_a_secret_away(key: str) -> None:
+    """Whether it is one that records have all the time, or one that holds this record's token."""
+    clean, leaking = issuance(extra={key: 1}), issuance(extra={key: 1})
+    leaking["responseElements"]["credentials"]["sessionToken"] = PLAIN
+    for record in (clean, leaking, clean):
+        shown = str(Event(record).record["extra"])
+        assert (PLAIN in shown) is (PLAIN in key and record is clean)
+        assert "sessionToken=x" not in shown
 
 
 def test_a_token_repeated_anywhere_in_the_record_is_redacted() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import string
+from fnmatch import fnmatchcase
+from itertools import product
 from typing import Any, get_args
 from urllib.parse import quote, quote_plus
 
@@ -385,6 +387,65 @@ def test_one_more_allow_never_lowers_the_grade(document: dict[str, Any], more: d
     assert STRENGTH[grade(document)] >= STRENGTH[before]
 
 
+# Everything short that can be said with two letters, and patterns of them: AWS's `*` and `?` are fnmatch's.
+WORDS = ["".join(word) for length in range(9) for word in product("ab", repeat=length)]
+SHORT_PATTERNS = st.text("ab*?", min_size=1, max_size=5)
+
+
+def _words(pattern: str) -> set[str]:
+    return {word for word in WORDS if fnmatchcase(word, pattern)}
+
+
+@given(SHORT_PATTERNS, st.lists(SHORT_PATTERNS, max_size=3))
+def test_an_allowance_dies_where_all_is_denied_but_what_it_cannot_meet(allowed: str, spared: list[str]) -> None:
+    """Two patterns of five characters that meet at all meet in a word of eight."""
+    denied = {"Effect": "Deny", "NotAction": [*spared, "other:action"], "Resource": "*"}
+    meet = any(_words(allowed) & _words(one) for one in spared)
+    others = fnmatchcase("other:action", allowed)
+    assert (grade(policy(allow(allowed), denied)) == "no_power") is not (meet or others)
+
+
+NAMING_PATTERNS = SHORT_PATTERNS.filter(lambda pattern: not set(pattern) <= set("*?"))  # none is every action
+
+
+@given(SHORT_PATTERNS, st.lists(NAMING_PATTERNS, max_size=3))
+def test_an_allowance_dies_only_where_all_of_it_is_denied(allowed: str, denied: list[str]) -> None:
+    dead = grade(policy(allow(allowed), deny([*denied, "other:action"]))) == "no_power"
+    assert not dead or _words(allowed) <= set().union(*map(_words, denied))
+    assert dead or allowed not in denied
+
+
+ACTION_PATTERNS = st.lists(st.sampled_from(["*", "?", "iam:", "i", "create", "put", "u", "user", "policy", "key"]))
+
+
+@given(st.lists(ACTION_PATTERNS.map("".join), min_size=1, max_size=4))
+def test_the_first_power_over_identities_is_named(patterns: list[str]) -> None:
+    """On one user, so that no policy is broad; by fnmatch, which knows no shorter way."""
+    found = assess(policy(allow(patterns, "arn:aws:iam::111122223333:user/alice")))
+    powers = [name for name in IAM_ADMIN_ACTIONS if any(fnmatchcase(name.lower(), one) for one in patterns)]
+    assert found.grade == ("iam_admin" if powers else "scoped")
+    assert not powers or f" {powers[0]}," in found.explanation
+
+
+@pytest.mark.parametrize(
+    ("resource", "reached"),
+    [
+        ("arn:aws:iam::", True),
+        ("arn:aws:iam:", False),
+        ("arn:aws:iam:?", True),
+        ("arn:aws-cn:iam::1", True),
+        ("arn:aws:ia?::user", True),
+        ("arn:aws:s*", False),
+        ("arn:aws:i*x", True),
+        ("?" * 13, True),
+        ("?" * 12, False),
+        ("", False),
+    ],
+)
+def test_power_over_identities_needs_a_resource_that_iam_may_have(resource: str, reached: bool) -> None:  # noqa: FBT001  a column
+    assert grade(policy(allow("iam:CreateUser", resource))) == ("iam_admin" if reached else "scoped")
+
+
 # --- hostile ones: no assertion on time, but a pattern matched by backtracking would never end -----
 
 
@@ -403,6 +464,10 @@ HOSTILE = {
         allow([f"z{name}" for name in NAMES[:800]]), deny([f"{name}?*q" for name in NAMES[:350]] + ["z*"])
     ),
     "many statements": policy(*(allow(f"*{name}?zz", f"*{name}") for name in NAMES[:150])),
+    "many patterns against many spared": policy(
+        allow([f"*{name}?x" for name in NAMES[:500]]),
+        {"Effect": "Deny", "NotAction": [f"*{name}?y" for name in NAMES[:500]], "Resource": "*"},
+    ),
     "many conditions": policy(*(allow(f"{name}:*", Condition=CONDITION) for name in NAMES[:90])),
     "many resources": policy(allow("iam:PassRole", [f"arn:*{name}*x" for name in NAMES[:600]])),
 }
