@@ -73,7 +73,6 @@ _SERVICES: Final = (
 ).split()
 _VERBS: Final = "batchwrite create delete describe get list modify put start tag update".split()
 _WITNESSES: Final = sorted(f"{service}:{verb}thing" for service in _SERVICES for verb in _VERBS)
-_EVERY_WITNESS: Final = frozenset(_WITNESSES)
 # A pattern of wildcards and colons tells two actions apart by how long their two parts are, if at all.
 _OF_EACH_LENGTH: Final = tuple({tuple(map(len, action.split(":"))): action for action in _WITNESSES}.values())
 
@@ -147,11 +146,10 @@ class _Statement:
         """Of patterns: whether they match all that another does. Only `*` can stand for the `*` of another."""
         return _Patterns(self.actions, any_one="[^*]")
 
-    @cached_property
-    def witnesses(self) -> frozenset[str]:
-        """Those that are covered."""
-        named = self._fitting.among_witnesses()
-        return _EVERY_WITNESS - named if self.inverted else named
+    def covered(self, witnesses: set[str]) -> set[str]:
+        """Those of the witnesses that the statement covers."""
+        named = self._fitting.among(witnesses)
+        return witnesses - named if self.inverted else named
 
     def covers(self, action: str) -> bool:
         return self._fitting.fit(action) != self.inverted
@@ -215,7 +213,7 @@ def _grade(allows: Sequence[_Statement], denies: Sequence[_Statement]) -> Assess
     if full:
         return _found("full_admin", full, "allows every action on every resource")
     wide = [allow for allow in alive if allow.every_resource]
-    if _is_broad(wide, effective):
+    if wide and _is_broad(wide, effective):
         return _found("broad", wide, "allows every action save a stated few on effectively every resource")
     powers = {allow: power for allow in alive if (power := next(_iam_power(allow, effective), None))}
     if powers:
@@ -241,9 +239,13 @@ def _is_full(allow: _Statement) -> bool:
 
 
 def _is_broad(allows: Iterable[_Statement], denies: Iterable[_Statement]) -> bool:
-    allowed = frozenset[str]().union(*(allow.witnesses for allow in allows))
-    few = BROAD_SHARE * len(_WITNESSES)
-    return len(allowed) >= few and len(allowed.difference(*(deny.witnesses for deny in denies))) >= few
+    left = set(_WITNESSES)
+    for allow in allows:
+        left -= allow.covered(left)
+    allowed = set(_WITNESSES) - left
+    for deny in denies:
+        allowed -= deny.covered(allowed)
+    return len(allowed) >= BROAD_SHARE * len(_WITNESSES)
 
 
 def _iam_power(allow: _Statement, denies: Sequence[_Statement]) -> Iterator[str]:
@@ -408,13 +410,13 @@ class _Patterns:
             return True
         return text.startswith(self._beginnings_of_others) and self._regex.fullmatch(text) is not None
 
-    def among_witnesses(self) -> frozenset[str]:
-        found = self._names & _EVERY_WITNESS
-        found.update(*map(_witnesses_from, self._beginnings))
+    def among(self, witnesses: set[str]) -> set[str]:
+        """Those of the witnesses that fit."""
+        found = self._names.union(*map(_witnesses_from, self._beginnings)) & witnesses
         if self._others:
-            open_ones = set().union(*map(_witnesses_from, set(self._beginnings_of_others))) - found
-            found.update(filter(self._regex.fullmatch, open_ones))
-        return frozenset(found)
+            possible = set[str]().union(*map(_witnesses_from, set(self._beginnings_of_others)))
+            found.update(filter(self._regex.fullmatch, (possible & witnesses) - found))
+        return found
 
     @cached_property
     def _regex(self) -> re.Pattern[str]:

@@ -100,6 +100,7 @@ IAM_ADMIN = {
     ),
     "all but IAM denied": policy(allow(), {"Effect": "Deny", "NotAction": "iam:*", "Resource": "*"}),
     "denied on a condition": policy(allow("iam:*"), deny("iam:*", Condition=CONDITION)),
+    "on the ARNs that have seven parts": policy(allow("*", "arn:*:*:*:*:*:*")),
     **{action: policy(allow(action)) for action in IAM_ADMIN_ACTIONS},
 }
 SCOPED = {
@@ -131,6 +132,9 @@ NO_POWER = {
     "deny by wildcard": policy(allow("s3:Get*"), deny("s3:G*")),
     "deny all but another": policy(allow("s3:*"), {"Effect": "Deny", "NotAction": "ec2:*", "Resource": "*"}),
     "deny all beside rubbish": policy(7, DENY_ALL),
+    "deny all among others": policy(
+        {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}, deny(["s3:*", "*"], ["arn:aws:s3:::b", "*"])
+    ),
     "only an unreadable deny": policy({"Effect": "Deny", "Action": 7}),
 }
 UNKNOWN = {
@@ -413,6 +417,15 @@ def test_an_allowance_dies_only_where_all_of_it_is_denied(allowed: str, denied: 
     dead = grade(policy(allow(allowed), deny([*denied, "other:action"]))) == "no_power"
     assert not dead or _words(allowed) <= set().union(*map(_words, denied))
     assert dead or allowed not in denied
+
+
+def test_all_short_patterns_meet_where_a_word_says_so() -> None:
+    patterns = ["".join(pattern) for length in (1, 2, 3) for pattern in product("ab*?", repeat=length)]
+    words = {pattern: _words(pattern) for pattern in patterns}
+    for allowed, spared in product(patterns, [one for one in patterns if len(one) < 3]):
+        denied = {"Effect": "Deny", "NotAction": spared, "Resource": "*"}
+        dead = grade(policy(allow(allowed), denied)) == "no_power"
+        assert dead is words[allowed].isdisjoint(words[spared]), (allowed, spared)
 
 
 ACTION_PATTERNS = st.lists(st.sampled_from(["*", "?", "iam:", "i", "create", "put", "u", "user", "policy", "key"]))
