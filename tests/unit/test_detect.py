@@ -397,6 +397,19 @@ def test_every_rule_is_explained_on_every_kind_of_event(rule: Rule) -> None:
         assert [clause["name"] for clause in told["clauses"]] == [clause.name for clause in rule.clauses]
 
 
+def test_a_clause_that_was_not_asked_names_three_of_what_its_rule_watches() -> None:
+    told = Detector((*RULES, *STAGED)).explain(asking(), "record")
+    why = {rule["rule_id"]: rule["clauses"][0]["explanation"] for rule in told["rules"]}
+    names = ", ".join(f"{name} of iam.amazonaws.com" for _, name in STAGED[1].watches[:3])
+    assert why[IAM_CHANGE] == f"watches {names}, …"
+    assert why[LOGIN] == "watches ConsoleLogin of signin.amazonaws.com"
+
+
+def test_a_finding_shows_twenty_policy_arns_and_every_one_is_judged() -> None:
+    arns = [f"arn:aws:iam::aws:policy/Policy{number}" for number in range(25)]
+    assert finding(asking(policyArns=[*arns, ADMIN_ARN]), SUSPICIOUS).policy_arns == arns[:20]
+
+
 # --- anything at all -----------------------------------------------------------------------------
 
 
