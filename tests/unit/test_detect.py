@@ -365,6 +365,7 @@ def test_explain_tells_of_a_broken_rule() -> None:
 def test_explain_answers_for_every_clause() -> None:
     told = DETECTOR.explain(asking(policyArns=[ADMIN_ARN], policy="{"), "sns")
     assert told["envelope"] == "sns"
+    assert (told["event_source"], told["event_name"]) == ("sts.amazonaws.com", "GetFederationToken")
     assert told["event_time"] == "2024-11-30T08:43:17Z"
     issued, suspicious, signin = told["rules"]
     assert issued["verdict"] == suspicious["verdict"] == "match"
