@@ -23,7 +23,7 @@ from service.errors import DeliveryError, SchemaUnavailable, TooLarge
 from service.intake import MAX_MESSAGE_BYTES, Intake
 
 CHUNK_MESSAGES: Final = 250
-COMMIT_SECONDS: Final = 0.1  # what gave nothing is committed so often
+COMMIT_SECONDS: Final = 0.2  # what gave nothing is committed so often
 MIN_MESSAGE_BYTES: Final = 15_000
 _WAIT_SECONDS: Final = 30.0  # the registry is asked again every 10 s at most
 
