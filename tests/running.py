@@ -31,11 +31,14 @@ def record(event_id: str, **changes: object) -> bytes:
 
 
 @contextmanager
-def service(broker: Kafka, events: str, findings: str, dead_letters: str, mode: str) -> Iterator[Service]:
+def service(
+    broker: Kafka, events: str, findings: str, dead_letters: str, mode: str, *, screen: bool = False
+) -> Iterator[Service]:
     values: dict[str, Any] = {
         "kafka": {"bootstrap_servers": broker.bootstrap, "group_id": f"group-{events}"},
         "topics": {"events": events, "findings": findings, "dead_letters": dead_letters},
         "delivery": {"mode": mode},
+        "detect": {"screen": screen},
         "http": {"host": "127.0.0.1", "port": 0},
     }
     running = Service(Settings(**values))

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from service.app import Service
 from service.dead_letter import MAX_IN_A_ROW
 from tests.broker import Kafka, poll_until
 from tests.running import feed, read, read_until, record, service
@@ -30,6 +31,32 @@ def test_a_little_rubbish_goes_to_the_dead_letters_and_pauses_nothing(broker: Ka
         assert len(read(broker, dead, 200)) == 200
         assert len(read(broker, findings, 200)) == 200
         assert b"tokentrail_paused_partitions 0.0" in running.metrics.text()
+
+
+@pytest.mark.parametrize("rubbish", [b"rubbish", b'{"cut": "in the mid}', "{}".encode("utf-16")])
+def test_rubbish_is_noticed_at_full_speed_though_messages_are_screened(broker: Kafka, rubbish: bytes) -> None:
+    """Behind a backlog of good messages in the same partition: it is paused before half a thousand went by."""
+    events, findings, dead = broker.new_topic(2), broker.new_topic(), broker.new_topic()
+    quiet = record("quiet", eventName="GetCallerIdentity")
+    feed(broker, events, [(number % 2, quiet) for number in range(20_000)])
+    feed(broker, events, [(0, rubbish)] * 5_000 + [(1, quiet)] * 5_000 + [(1, record("good"))])
+    with service(broker, events, findings, dead, "exactly-once", screen=True) as running:
+        (found,) = read(broker, findings, 1)
+        assert json.loads(found.value() or b"")["event_id"] == "good"
+        text = poll_until(lambda: _text_with(running, b"tokentrail_paused_partitions 1.0"), "a paused partition")
+        assert _value(text, b"tokentrail_screened_messages_total") > 10_000
+        letters = _value(text, b'tokentrail_dead_letters_total{reason="')
+        assert letters <= MAX_IN_A_ROW
+        assert len(read(broker, dead, int(letters))) == letters
+
+
+def _text_with(running: Service, line: bytes) -> bytes | None:
+    text = running.metrics.text()
+    return text if line in text else None
+
+
+def _value(text: bytes, start: bytes) -> float:
+    return sum(float(line.rsplit(b" ", 1)[1]) for line in text.splitlines() if line.startswith(start))
 
 
 @pytest.mark.parametrize("mode", ["exactly-once", "at-least-once"])
