@@ -55,7 +55,7 @@ _FACTORS: Final = (
 
 def contestants(scale: Scale) -> list[Contestant]:
     """In the order of a round. Who is slow reads fewer of the same records: a rate is a rate."""
-    fast, medium, slow = (400_000, 100_000, 20_000) if scale.quick else (6_000_000, 1_500_000, 150_000)
+    fast, medium, slow = (400_000, 100_000, 20_000) if scale.quick else (4_000_000, 1_000_000, 150_000)
     even, some, few = DataSet(fast), DataSet(medium), DataSet(slow)
     dense, real = DataSet(slow, watched_every=10), DataSet(medium, mix="real")
     wrapped = DataSet(medium, copies=25)

@@ -15,7 +15,7 @@ from tests.bench.stage import PARTITIONS, DataSet, Stage
 from tests.broker import free_ports, poll_until
 from tests.program import PROGRAM
 
-_LOOK_SECONDS: Final = 0.02
+_LOOK_SECONDS: Final = 0.05
 _RULES: Final = ("sts-federation-token-issued", "sts-federation-token-suspicious")
 
 
