@@ -80,7 +80,7 @@ def consumer_config(settings: KafkaSettings) -> dict[str, Any]:
         # for its end. The default, 500, is half a second for the first event after a rebalance.
         "fetch.wait.max.ms": 100,
         "fetch.queue.backoff.ms": 2,  # the default, 1000, starves a fast reader
-        "queued.max.messages.kbytes": 32_768,
+        "queued.max.messages.kbytes": 16_384,  # as fast as four times as much
         "statistics.interval.ms": STATISTICS_MS,
         "topic.metadata.refresh.interval.ms": 60_000,  # for new partitions; the default is 5 min
         **settings.properties,
