@@ -22,7 +22,7 @@ from service.avro_plan import Plan, compile_plan
 from service.avro_schema import UnusableSchema, fingerprint, parse
 from service.envelopes import DEFAULT_LIMIT, Part, Rejected
 from service.errors import Refused, SchemaUnavailable, SettingsError
-from service.log import printable
+from service.escape import printable
 
 if TYPE_CHECKING:
     from service.registry import Registered, Registry

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-MAX_TEXT: Final = 500
+from service.escape import MAX_TEXT, printable
+
 MAX_VALUE: Final = 10_000  # of a list or an object as JSON, and of a traceback
 MAX_KEY: Final = 80
 MAX_ITEMS: Final = 20
@@ -26,16 +27,6 @@ _SESSION_TOKEN: Final = re.compile(r"""(session_?token[\\"'\s]*[:=][\\"'\s]*)[^\
 # Text that a reader cannot mistake for anything else stands without quotes.
 _PLAIN: Final = re.compile(r"[\w.:/@+%-]+", re.ASCII)
 _FIRST: Final = ("timestamp", "level", "logger", "event")
-
-
-def printable(text: str, limit: int = MAX_TEXT) -> str:
-    """Text for a terminal: cut at `limit` characters with a mark, and all that could move the cursor or
-    reorder the line (control characters, escape sequences, bidi marks, lone surrogates) shown as an escape.
-    """
-    kept = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text[:limit]
-    )
-    return kept if len(text) <= limit else f"{kept}… [cut, {len(text)} characters]"
 
 
 def configure(

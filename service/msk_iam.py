@@ -11,7 +11,7 @@ import structlog
 from aws_msk_iam_sasl_signer import MSKAuthTokenProvider  # type: ignore[import-untyped]
 
 from service.errors import Refused
-from service.log import printable
+from service.escape import printable
 
 _log: Final = structlog.get_logger("msk_iam")
 

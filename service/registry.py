@@ -14,7 +14,7 @@ import httpx2
 from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient, SchemaRegistryError
 
 from service.errors import Refused, SchemaUnavailable, SettingsError, Unreachable
-from service.log import printable
+from service.escape import printable
 from service.settings import RegistrySettings
 
 MAX_REFERENCES: Final = 50  # schemas that one schema names, and these name in turn

@@ -21,9 +21,9 @@ import msgspec
 from markupsafe import Markup
 
 from service import report_model, report_timeline
+from service.escape import printable
 from service.finding import SEVERITIES, Finding, Severity, rfc3339
 from service.follow_ups import Followed, Sought
-from service.log import printable
 from service.report_model import worst_first
 from service.rules import RULES, STAGED
 from service.scan import FileReport

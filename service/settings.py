@@ -22,7 +22,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from service import settings_sources as origins
 from service.errors import SettingsError
-from service.log import printable
+from service.escape import printable
 from service.settings_sources import Name, Source, file_variant, is_property_table, variable
 from service.settings_values import (
     AccountIds,

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic_core import ErrorDetails
 
 from service.errors import SettingsError
-from service.log import printable
+from service.escape import printable
 
 PREFIX: Final = "TOKENTRAIL_"
 Name = tuple[str, ...]  # ("kafka", "group_id"); that of a librdkafka property has three parts

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from service.errors import SettingsError
-from service.log import printable
+from service.escape import printable
 
 _HEADER: Final = re.compile(r"\s*(?P<open>\[\[?)\s*(?P<name>[^\]]+?)\s*\]\]?\s*(#.*)?$")
 _KEY: Final = re.compile(r"\s*(\"(?P<quoted>[^\"]+)\"|(?P<bare>[\w-]+))\s*=")

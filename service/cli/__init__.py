@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from service.errors import Refused, SettingsError, TokentrailError, Unreachable
-from service.log import printable
+from service.escape import printable
 
 _COMMANDS: Final = {
     "run": "the service: read events, publish findings, until stopped",

@@ -13,7 +13,7 @@ import click
 from service import log
 from service.check import Result, preflight
 from service.cli.settings_flags import flags_of, settings_options
-from service.log import printable
+from service.escape import printable
 from service.settings import load, require_bootstrap
 
 

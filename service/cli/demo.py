@@ -11,8 +11,8 @@ from rich.text import Text
 from service import log
 from service.cli.table import STYLES, cell, console
 from service.demo import Demo, keep_feeding, play
+from service.escape import printable
 from service.finding import SEVERITIES, Finding
-from service.log import printable
 
 _WIDTHS = (6, 9, 36, 21, 17)
 

@@ -12,8 +12,8 @@ from service.cli.table import STYLES, cell, console, table
 from service.detect import Detector
 from service.envelopes import Ignored, Part, Record, load, unwrap
 from service.errors import DecodeError
+from service.escape import printable
 from service.finding import SEVERITIES
-from service.log import printable
 from service.rules import RULES
 
 _MOST: Final = 20

@@ -12,10 +12,10 @@ from service import log
 from service.cli.progress import reading
 from service.cli.settings_flags import flags_of, settings_options
 from service.errors import SettingsError
+from service.escape import printable
 from service.feed import Message, Reading, as_found, paced, wrapped
 from service.files import find_files
 from service.kafka_sink import Feeder
-from service.log import printable
 from service.scan import FileReport
 from service.settings import Settings, load, require_bootstrap
 from service.wrap import SEVERAL, WRAPS, Wrap

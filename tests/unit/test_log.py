@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import log
+from service.escape import printable
 
 SECRET = "hunter2"
 
@@ -146,11 +147,11 @@ def test_hostile_text_is_escaped_wherever_it_stands(text: str, raw: str, stream:
 
 @given(st.text())
 def test_printable_text_holds_nothing_that_moves_a_cursor(text: str) -> None:
-    assert log.printable(text).isprintable()
+    assert printable(text).isprintable()
 
 
 def test_printable_text_is_left_as_it_is() -> None:
-    assert log.printable("Zoë & 東京 🙂") == "Zoë & 東京 🙂"
+    assert printable("Zoë & 東京 🙂") == "Zoë & 東京 🙂"
 
 
 @pytest.mark.parametrize("stream", [Terminal, io.StringIO])
