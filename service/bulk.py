@@ -4,14 +4,15 @@ is what counts, so whatever is not ordinary here is left to it.
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 from service.mending import BROKEN
 
 _SPACE: Final = b" \t\r\n"
-_S3_EVENT: Final = "aws:s3"  # an event of S3 that tells of a file, in the same shape
+# An event of S3 that tells of a file has the same shape. CloudTrail's sources are longer than its "aws:s3".
+_SOURCE_CHARACTERS: Final = len("aws:s3") + 1
 # The start of a CloudTrail file, and how its first record begins.
 _START: Final = re.compile(rb'[ \t\r\n]*\{\s*"Records"\s*:\s*\[\s*(\{\s*"[^"\\]{1,100}"\s*:)')
 
@@ -31,7 +32,7 @@ class Names(msgspec.Struct, gc=False, rename="camel"):
     """What makes an object a record, and nothing else that `unwrap` would look at first."""
 
     event_name: str
-    event_source: str
+    event_source: Annotated[str, msgspec.Meta(min_length=_SOURCE_CHARACTERS)]
     records: _Absent = msgspec.field(name="Records", default=_ABSENT)
 
 
@@ -76,10 +77,9 @@ def _comma_before(piece: bytes, opening: bytes) -> int:
 def in_array(array: bytes) -> list[Names]:
     """The names of an array's records. Raises Unusual unless all are ordinary."""
     try:
-        names = _array(array)
+        return _array(array)
     except BROKEN:
         raise Unusual from None
-    return _ordinary(names)
 
 
 def in_lines(lines: bytes) -> tuple[list[Names], list[int]]:
@@ -101,10 +101,4 @@ def in_lines(lines: bytes) -> tuple[list[Names], list[int]]:
         raise Unusual from None
     if len(names) < 2:  # one alone is no line of many
         raise Unusual
-    return _ordinary(names), ends
-
-
-def _ordinary(names: list[Names]) -> list[Names]:
-    if _S3_EVENT in {each.event_source for each in names}:
-        raise Unusual
-    return names
+    return names, ends
