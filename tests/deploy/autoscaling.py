@@ -31,7 +31,7 @@ def backlog(bootstrap: str, group: str, topic: str) -> list[Partition]:
     places = [
         TopicPartition(topic, number) for number in admin.list_topics(topic, timeout=10).topics[topic].partitions
     ]
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the stubs leave it out
     ends = admin.list_offsets(dict.fromkeys(places, latest))
     asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
     committed = {place.partition: place.offset for place in asked[group].result(10).topic_partitions}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
-import kubernetes_validate  # type: ignore[import-untyped]
+import kubernetes_validate  # type: ignore[import-untyped]  # it has no py.typed
 import pytest
 
 from service.app import STOP_SECONDS

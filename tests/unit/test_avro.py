@@ -538,7 +538,7 @@ def test_versions_of_a_schema_are_read_side_by_side(server: FakeRegistry, reader
         data = payload(SHAPES[name].schema, SHAPES[name].value(issuance()))
         (part,) = unwrapping.unwrap(message(server.add(SHAPES[name].schema), data), LIMIT)
         assert isinstance(part, Record)
-        assert load(part)["userIdentity"]["userName"] == "alice"  # type: ignore[index]
+        assert load(part)["userIdentity"]["userName"] == "alice"  # type: ignore[index]  # else it fails
     assert len(server.requests) == 3
 
 

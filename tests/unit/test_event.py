@@ -245,7 +245,7 @@ def test_session_tags_are_bounded() -> None:
     ],
 )
 def test_event_times(text: str, moment: tuple[int, ...]) -> None:
-    assert Event(issuance(eventTime=text)).time == datetime(*moment, tzinfo=UTC)  # type: ignore[arg-type,misc]
+    assert Event(issuance(eventTime=text)).time == datetime(*moment, tzinfo=UTC)  # type: ignore[arg-type,misc]  # up to seven numbers
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_a_time_that_is_none_is_none(value: object) -> None:
 )
 def test_the_expiration_that_the_response_states(text: str, moment: tuple[int, ...]) -> None:
     record = put(issuance(), ("responseElements", "credentials", "expiration"), text)
-    assert Event(record).expires_at == datetime(*moment, tzinfo=UTC)  # type: ignore[arg-type,misc]
+    assert Event(record).expires_at == datetime(*moment, tzinfo=UTC)  # type: ignore[arg-type,misc]  # up to seven numbers
 
 
 @pytest.mark.parametrize(

@@ -283,7 +283,7 @@ def check_not_silenced(parameters: dict[str, Any], text: str) -> None:
     broad=st.booleans(),
     order=st.permutations(["name", "tags", "durationSeconds", "policyArns", "policy"]),
 )
-def test_no_text_silences_a_clause(names: list[str], seconds: int, broad: bool, order: list[str]) -> None:  # noqa: FBT001
+def test_no_text_silences_a_clause(names: list[str], seconds: int, broad: bool, order: list[str]) -> None:  # noqa: FBT001  a drawn value
     """Whatever an attacker may write into a request, names that the API refuses too."""
     name, tag, path, policy = names
     parameters = {
