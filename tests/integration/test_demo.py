@@ -26,7 +26,7 @@ def test_the_demo_finds_the_attack_and_ends_by_itself() -> None:
         ("critical", "sts-federation-token-suspicious"),
         ("high", "signin-token-from-federated-session"),
     }
-    read, sent = re.search(r"([\d,]+) messages read of ([\d,]+) sent", done.stdout).groups()  # type: ignore[union-attr]  # None fails
+    read, sent = re.search(r"([\d,]+) messages read of ([\d,]+) sent", done.stdout).groups()  # type: ignore[union-attr]  # None fails here
     assert read == sent
     assert "3 dead letters" in done.stdout
 

@@ -87,6 +87,7 @@ def test_the_rule_of_the_example_finds_its_event(project: Path) -> None:
     (line,) = python(project, "-m", "service", "scan", "--staged", "--output", "ndjson", samples).splitlines()
     finding = json.loads(line)
     assert (finding["rule_id"], finding["severity"], finding["stage"]) == (RULE, "low", "staged")
+    assert finding["event_id"].endswith("901")
     assert finding["clauses"] == ["identity-asked"]
     assert finding["containment_arn"] == "arn:aws:iam::111122223333:user/synthetic-deploy"
     assert finding["runbook"]
