@@ -20,7 +20,7 @@ detect        event -> verdicts -> findings
 canary        which findings are of our own synthetic attack
 finding       what comes out, its ids and schemas; ocsf_finding, avro_findings: its other forms
 dead_letter   what could not be read -> a dead letter
-metrics, probes, log   what is seen from outside; accounts: which fell silent
+metrics, probes, log   what is seen from outside; accounts: which fell silent; escape: text fit to be shown
 watchdog      ends a process that hangs, and only then
 scan, compare, report   the same over files; what a change of tuning would do; a page to read (follow_ups)
 files, bulk   where scan's bytes come from; ordinary records told by the page
