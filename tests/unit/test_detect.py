@@ -18,7 +18,7 @@ from service.rules.rule import Answer, Clause, Held, Rule, Verdict
 from tests.unit.strategies import asking, console_exchange, issuance, json_values, oddities, put, watched_records
 
 DETECTOR = Detector(RULES)
-ISSUED, SUSPICIOUS, SIGNIN = (rule.id for rule in RULES)
+ISSUED, SUSPICIOUS, SIGNIN = (rule.id for rule in RULES[:3])
 STAR = '{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
 BROAD = '{"Statement": {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}}'
 IAM = '{"Statement": {"Effect": "Allow", "Action": "iam:*", "Resource": "*"}}'
@@ -128,7 +128,7 @@ def test_steps_stay_within_the_scale(
     assert severity.severity(ISSUED, Event(record), []) == expected
 
 
-LOGIN, IAM_CHANGE = (rule.id for rule in STAGED)
+LOGIN, IAM_CHANGE = "console-login-of-federated-user", "federated-user-changes-iam"
 
 
 def federated(source: str, name: str, **changes: Any) -> dict[str, Any]:
