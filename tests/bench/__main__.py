@@ -47,8 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     text = markdown(rows)
     print(text)  # noqa: T201  a script's report
-    name = "-".join([f"{datetime.now(UTC):%Y-%m-%d}", *(options.part or ())])
-    save(name, rows, text, scale, sys.argv[1:] if arguments is None else arguments)
+    save(f"{datetime.now(UTC):%Y-%m-%d}", rows, text, scale, sys.argv[1:] if arguments is None else arguments)
     return 0
 
 

@@ -5,10 +5,11 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,11 +27,18 @@ def save(name: str, rows: Sequence[Row], table: str, scale: Scale, arguments: Se
     """A quick run's go where git does not look: they say nothing about speed."""
     folder = CACHE / "results" if scale.quick else RESULTS
     folder.mkdir(parents=True, exist_ok=True)
+    name = next(each for each in _names(name) if not (folder / f"{each}.json").exists())
     about = {"command": ["python", "-m", "tests.bench", *arguments], "scale": asdict(scale), **machine()}
     content = about | {"rows": [asdict(row) for row in rows]}
     (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     (folder / f"{name}.md").write_text(f"{_heading(about)}\n\n{table}\n", encoding="utf-8")
     draw(rows, folder)
+
+
+def _names(name: str) -> Iterator[str]:
+    """A day's second run stands beside its first."""
+    yield name
+    yield from (f"{name}-{number}" for number in count(2))
 
 
 def machine() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tests.registry import FakeRegistry
 
 CACHE: Final = ROOT / ".cache" / "bench"
 PARTITIONS: Final = 6
+_QUEUE_BYTES: Final = 256 * 1024 * 1024
 # What Kafka's own start script gives a broker.
 _JAVA: Final = ("-Xmx1g", "-Xms1g", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-Dfile.encoding=UTF-8")
 
@@ -140,10 +141,13 @@ class Stage:
         producer = Producer(
             {"bootstrap.servers": self.broker.bootstrap, "compression.type": compression, "linger.ms": 50}
         )
+        waiting = 0
         for number, value in enumerate(values):
-            producer.produce(topic, value, partition=number % PARTITIONS)
-            if number % 20_000 == 0:  # fewer than its queue takes
+            waiting += len(value)
+            if waiting > _QUEUE_BYTES or number % 20_000 == 0:  # less than its queue takes
                 producer.flush(60)
+                waiting = 0
+            producer.produce(topic, value, partition=number % PARTITIONS)
         if producer.flush(60):
             raise RuntimeError(f"the broker does not take what {topic} is to be filled with")
 
