@@ -184,8 +184,10 @@ def attempt(data: bytes, figures: Figures) -> None:
     values = [QUIET, data, QUIET, QUIET, data, QUIET]
     expected = one_by_one(values)
     _, taken = through_intake(_PLAIN, values)
-    assert taken == expected, "the quick look"
     batch, screened = through_intake(_SCREENED, values, hurry=True)
+    if taken != expected and _depends_on_depth(data):
+        return
+    assert taken == expected, "the quick look"
     assert screened.findings == expected.findings, "the screen"
     assert screened.verdicts == expected.verdicts, "the screen"
     assert (batch.messages, batch.bytes) == (len(values), sum(map(len, values)))
@@ -194,6 +196,15 @@ def attempt(data: bytes, figures: Figures) -> None:
     figures.rejected += expected.rejected.total()
     figures.findings += len(expected.findings)
     figures.screened += batch.screened
+
+
+def _depends_on_depth(data: bytes) -> bool:
+    """Whether it is nested so deeply that it can be read or not as the stack beneath the decoder is high."""
+    return _at_depth(data, 0) != _at_depth(data, 40)
+
+
+def _at_depth(data: bytes, frames: int) -> Taken:
+    return _at_depth(data, frames - 1) if frames else one_by_one([data])
 
 
 _PLAIN: Final = new_intake()
