@@ -185,7 +185,8 @@ def attempt(data: bytes, figures: Figures) -> None:
     expected = one_by_one(values)
     _, taken = through_intake(_PLAIN, values)
     batch, screened = through_intake(_SCREENED, values, hurry=True)
-    if taken != expected and _depends_on_depth(data):
+    # Nested so deeply that it can be read or not as the stack beneath the decoder is high.
+    if taken != expected and one_by_one([data]) != _deeper([data], 40):
         return
     assert taken == expected, "the quick look"
     assert screened.findings == expected.findings, "the screen"
@@ -198,13 +199,8 @@ def attempt(data: bytes, figures: Figures) -> None:
     figures.screened += batch.screened
 
 
-def _depends_on_depth(data: bytes) -> bool:
-    """Whether it is nested so deeply that it can be read or not as the stack beneath the decoder is high."""
-    return _at_depth(data, 0) != _at_depth(data, 40)
-
-
-def _at_depth(data: bytes, frames: int) -> Taken:
-    return _at_depth(data, frames - 1) if frames else one_by_one([data])
+def _deeper(values: Sequence[bytes | None], frames: int) -> Taken:
+    return _deeper(values, frames - 1) if frames else one_by_one(values)
 
 
 _PLAIN: Final = new_intake()
