@@ -1,6 +1,7 @@
 """The ways past reading in full change nothing that is found, and hide no rubbish."""
 
 import json
+import tracemalloc
 from collections import Counter
 
 import pytest
@@ -159,3 +160,23 @@ def test_invented_names_are_told_from_watched_ones_however_many_come() -> None:
         ]
         batch, taken = through_intake(intake, [*values, WATCHED])
         assert (taken.records["record"], len(batch.findings)) == (10_001, 1)
+
+
+def test_invented_names_fill_no_memory() -> None:
+    """100,000 names of 200 characters would take over 30 MB."""
+    intake = Intake(Detector(RULES), Topics("findings", "dead-letters"))
+    tracemalloc.start()
+    try:
+        for start in range(0, 100_000, 5_000):
+            name = b"n" * 200
+            through_intake(
+                intake,
+                [
+                    b'{"eventSource": "s%d.amazonaws.com", "eventName": "%s"}' % (start + number, name)
+                    for number in range(5_000)
+                ],
+            )
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 20_000_000
