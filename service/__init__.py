@@ -1,29 +1,58 @@
 """Tokentrail: CloudTrail events on Kafka in, findings about federation tokens out.
 
-In the order that data takes:
+The folder as data takes it; each folder's own docstring has its files.
 
-cli/          the commands
-settings      environment, file, flags -> one frozen object (settings_sources, settings_values)
-app           settings -> parts -> a running service; signals and exit codes
-pipeline      poll, take in, publish, commit: owns the guarantee; batch: what is read together
-intake        messages -> counts, findings, dead letters; screen: messages that need no reading
-kafka         where messages come from; kafka_sink where outputs go; kafka_clients, kafka_errors below both
-avro          Avro -> CloudTrail records: avro_schema, avro_plan, avro_skip, avro_read, avro_container; registry
-envelopes     bytes -> CloudTrail records: parts, glance, mending, inflate
-from_ecs, from_ocsf   shippers' documents -> CloudTrail records: dotted, parameters, java_map
-event         a record with typed accessors, secrets removed
-policy        how much power an IAM policy asks for
-rules/        one rule, one file; what to do about a match
-tuning        what an operator changes about the rules, and the matches that are expected (tuning_file reads it)
-context       what an operator knows of accounts and principals (context_file reads it)
-detect        event -> verdicts -> findings
-canary        which findings are of our own synthetic attack
-finding       what comes out, its ids and schemas; ocsf_finding, avro_findings: its other forms
-dead_letter   what could not be read -> a dead letter
-metrics, probes, log   what is seen from outside; accounts: which fell silent; escape: text fit to be shown
-watchdog      ends a process that hangs, and only then
-scan, compare, report   the same over files; what a change of tuning would do; a page to read (follow_ups)
-files, bulk   where scan's bytes come from; ordinary records told by the page
-feed          files into a topic, in any shape: wrap, to_ecs, to_ocsf, to_avro, reshape
-tail, redrive, check, demo   findings as they come; dead letters again; a pre-flight; for show
+the service
+    cli/          the commands: one file each
+    settings      environment, file, flags -> one frozen object
+    settings_sources   where settings come from
+    settings_values    what a setting's value may be
+    app           settings -> parts -> a running service; signals and exit codes
+    pipeline      poll, take in, publish, commit: owns the guarantee; declares the Source and Sink it needs
+    batch         what is read together, and all that it gave
+    intake        messages -> counts, findings, dead letters
+    screen        messages that need no reading, told by a search for bytes
+    kafka/        the Source and the Sinks, by confluent-kafka
+    avro/         Avro -> CloudTrail records, findings -> Avro, the schema registry
+    dead_letter   what could not be read -> a dead letter; when a partition holds too much of it
+    cloudevent    a finding -> a Kafka message
+    metrics       every metric
+    probes        /livez, /readyz, /metrics
+    log           how a log line looks
+    watchdog      ends a process that hangs, and only then
+the core: no I/O, no clock
+    envelopes/    bytes -> CloudTrail records, whatever they were wrapped in
+    event         a record with typed accessors
+    redaction     a record without its secrets
+    policy/       how much power an IAM policy asks for
+    rules/        one rule, one file; what to do about a match
+    tuning        what an operator changes about the rules, and the matches that are expected
+    detect        event -> verdicts -> findings
+    finding       what comes out, its ids and schemas
+    ocsf_finding  the same as an OCSF Detection Finding
+    ocsf          the part of OCSF that is written
+    context       what an operator knows of accounts and principals
+    canary        which findings are of our own synthetic attack
+    accounts      which of the expected accounts fell silent
+    escape        text fit to be shown
+    errors        every exception
+what else people run
+    scan          files -> the same detector
+    files         which files there are, their content, the processes that read many
+    bulk          many ordinary records told at once
+    event_times   when records happened, told from their bytes
+    shortlist     the foremost of many, in bounded memory
+    backtest/     what a change of tuning would do; the published rules beside ours
+    report/       a scan's findings as a page
+    check         a pre-flight
+    feed/         files into a topic, in every shape that events arrive in
+    redrive       dead letters into the events topic again
+    tail          findings as they come
+    demo          the whole pipeline on the built-in cluster
+    sample_day    what the demo feeds
+    sample_day_data    who works at the company of that day
+what operators write
+    toml_tables   tables of a TOML file -> structs, with file and line of what is wrong
+    tuning_file   config/tuning.toml -> Tuning
+    context_file  config/context.toml -> Context
 """

@@ -13,16 +13,16 @@ from typing import Final
 import structlog
 
 from service import context_file, tuning_file
-from service.avro import AvroReader, connect
+from service.avro.messages import AvroReader, connect
 from service.canary import Canary
 from service.context import UNKNOWN, Context
 from service.detect import Detector
 from service.errors import Refused, SettingsError, Unreachable
 from service.finding import JSON, Format
 from service.intake import Intake, Topics
-from service.kafka import KafkaSource
-from service.kafka_clients import Reachability
-from service.kafka_sink import AtLeastOnceSink, ExactlyOnceSink
+from service.kafka.clients import Reachability
+from service.kafka.sink import AtLeastOnceSink, ExactlyOnceSink
+from service.kafka.source import KafkaSource
 from service.metrics import Metrics
 from service.ocsf_finding import OCSF
 from service.pipeline import Pipeline
@@ -138,7 +138,7 @@ class Service:
             case "ocsf":
                 return OCSF
             case "avro" if self._registry is not None:
-                from service.avro_findings import avro_findings  # noqa: PLC0415  fastavro, for those who write Avro
+                from service.avro.findings import avro_findings  # noqa: PLC0415  fastavro, for those who write Avro
 
                 return avro_findings(self._registry, self._settings.topics.findings)
             case _:

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from service.mending import BROKEN
+from service.envelopes.mending import BROKEN
 
 _SPACE: Final = b" \t\r\n"
 # An event of S3 that tells of a file has the same shape. CloudTrail's sources are longer than its "aws:s3".

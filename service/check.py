@@ -19,11 +19,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # documented 
 )
 
 from service import context_file, tuning_file
-from service.avro import connect
-from service.avro_findings import avro_findings
+from service.avro.findings import avro_findings
+from service.avro.messages import connect
 from service.errors import Refused, Unreachable, Untrusted, WorldError
 from service.finding import MAX_FINDING_BYTES
-from service.kafka_clients import (
+from service.kafka.clients import (
     CALL_SECONDS,
     NO_CONSUMER_PROTOCOL,
     POLL_SECONDS,
@@ -34,7 +34,7 @@ from service.kafka_clients import (
     producer_config,
     transactional_id,
 )
-from service.kafka_errors import in_words, is_final, no_answer, refusal
+from service.kafka.errors import in_words, is_final, no_answer, refusal
 from service.settings import KafkaSettings, Settings
 
 ANSWER_SECONDS: Final = 3.0  # for a connection, its TLS and its login

@@ -14,8 +14,7 @@ from service import finding as findings
 from service.event import Event, Unread
 from service.finding import RISK_SCORES, SEVERITIES, Finding, NotEvaluable, Origin, Reason, Tag, rfc3339
 from service.rules import containment, pivots
-from service.rules.rule import Clause, Evaluation, Held, Rule, Verdict, ask, evaluate
-from service.rules.severity import severity
+from service.rules.rule import Clause, Evaluation, Held, Rule, Verdict, ask, evaluate, severity
 from service.rules.tuned import STAGED, tuned
 from service.tuning import UNTUNED, Tuning
 
@@ -149,7 +148,7 @@ class Detector:
         return Detection(verdicts, [_related(finding, found) for finding in found], errors=errors)
 
     def _suppression(self, finding: Finding, match: Evaluation, event: Event, today: date) -> str | None:
-        untuned = severity(match.rule.id, event, [clause.name for clause, _ in match.held])
+        untuned = severity(match.rule, event, [clause.name for clause, _ in match.held])
         return self._tuning.suppression(finding, today, untuned)
 
 
@@ -162,7 +161,7 @@ def _finding(match: Evaluation, event: Event, place: _Place, unread: Sequence[No
     rule = match.rule
     clauses = [clause.name for clause, _ in match.held]
     live = [name for name in clauses if name not in rule.staged_clauses]
-    level = rule.severity or severity(rule.id, event, live or clauses)
+    level = rule.severity or severity(rule, event, live or clauses)
     return Finding(
         **event.once(_of_event),
         finding_id=findings.finding_id(rule.id, event.record),

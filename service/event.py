@@ -7,14 +7,14 @@ Record contents: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/clou
 """
 
 import re
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Final, Literal, TypeVar
 
 from service import policy
+from service.redaction import HIDDEN, Secrets, redacted, without_secrets
 
 Outcome = Literal["success", "failure"]
 T = TypeVar("T")
@@ -26,25 +26,9 @@ ROOT_SECONDS: Final = 3_600  # what a root session gets, whatever was asked
 MAX_TEXT: Final = 2_048  # as long as the API lets an inline policy be
 MAX_TAGS: Final = 50
 MAX_TAG: Final = 256
-REDACTED: Final = "[redacted]"
 _CUT: Final = "…[cut]"
-_MAX_DEPTH: Final = 40
-_NESTED: Final = (dict, list)
-_MAX_SECRETS: Final = 100  # looked for elsewhere in the record, which holds one or two
-_SHORTEST_SECRET: Final = 16  # that is looked for elsewhere: what is shorter may be an everyday word
 _MAX_NUMBER: Final = 2**53 - 1  # beyond it JSON readers disagree
 
-_HIDDEN: Final = "HIDDEN_DUE_TO_SECURITY_REASONS"
-_SECRET_KEYS: Final = frozenset({"sessiontoken", "secretaccesskey", "securitytoken", "signintoken", "password"})
-_NO_SEPARATORS: Final = str.maketrans("", "", "_- ")
-_LONGEST_KNOWN_KEY: Final = 64  # so that a record cannot make memory grow; names of fields are shorter
-# A token inside a longer text: `sessionToken=…`, `"sessionToken": "…"`, or told by how STS tokens begin.
-_SECRET_TEXT: Final = re.compile(
-    r"""(?ix) (?P<key> (?: session | security | signin )[_-]?token | secret[_-]?access[_-]?key )
-        (?P<between> [\\"']* \s* [=:] \s* [\\"']* ) (?P<value> [^\s,;&"'\\{}\[\]]+ )
-      | (?P<token> (?: IQoJb3JpZ2lu | FwoGZXIvYXdz | FQoGZXIvYXdz | FQoDYXdz ) [A-Za-z0-9+/=%_-]{16,} )""",
-)
-_SHORTEST_HINTED: Final = len("signintoken=x")  # the shortest text that it finds something in
 _EXPIRATION: Final = re.compile(
     r"(?P<month>[A-Z][a-z]{2}) (?P<day>\d{1,2}), (?P<year>\d{4}),? "
     r"(?P<hour>\d{1,2}):(?P<minute>\d\d):(?P<second>\d\d)\s?(?P<half>[AP]M)",
@@ -79,13 +63,13 @@ class Event:
         self._made: dict[Callable[[Event], Any], Any] = {}
 
     @cached_property
-    def _secrets(self) -> "_Secrets":
-        return _Secrets(self._raw)
+    def _secrets(self) -> "Secrets":
+        return Secrets(self._raw)
 
     @cached_property
     def record(self) -> dict[str, object]:
         """The record as it may leave the process."""
-        return _redacted(self._raw, self._secrets)
+        return redacted(self._raw, self._secrets)
 
     def once(self, make: Callable[["Event"], T]) -> T:
         """What `make` makes of this event, made once for all who ask; nobody may change it."""
@@ -96,12 +80,12 @@ class Event:
 
     def shown(self, text: str, limit: int = MAX_TEXT) -> str:
         """Text of the record that a rule judged, made fit to leave the process."""
-        return bounded(_without_secrets(text, self._secrets), limit)
+        return bounded(without_secrets(text, self._secrets), limit)
 
     def text(self, *path: str) -> str | None:
         """The text at a path, cut at MAX_TEXT; None when absent, empty, hidden or no text."""
         value = self._at(*path)
-        if not isinstance(value, str) or not value or value == _HIDDEN:
+        if not isinstance(value, str) or not value or value == HIDDEN:
             return None
         return bounded(value)
 
@@ -212,7 +196,7 @@ class Event:
             return PolicyArns((), value)
         elements = [] if value is None else value if isinstance(value, list) else [value]
         arns = [element.get("arn") if isinstance(element, dict) else element for element in elements]
-        texts = tuple(arn for arn in arns if isinstance(arn, str) and arn not in ("", _HIDDEN))
+        texts = tuple(arn for arn in arns if isinstance(arn, str) and arn not in ("", HIDDEN))
         return PolicyArns(texts, None if len(texts) == len(arns) else Unread("policy_arns_unreadable"))
 
     @cached_property
@@ -304,7 +288,7 @@ def _federated_name(arn: str | None) -> str | None:
 
 def _withheld(value: object) -> Unread | None:
     """Whether CloudTrail says that it left the value out."""
-    if value == _HIDDEN:
+    if value == HIDDEN:
         return Unread("hidden_due_to_security_reasons")
     if isinstance(value, dict) and value.get("omitted") in (True, "true", "True"):
         return Unread("omitted_too_large")
@@ -336,106 +320,3 @@ def _time(value: object) -> datetime | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-
-
-# --- redaction ---------------------------------------------------------------------------------
-
-
-class _Secrets:
-    """The secret values of one record, to be taken out of its other texts: a token in a message is a token."""
-
-    def __init__(self, record: Mapping[str, object]) -> None:
-        found: list[str] = []
-        _collect_secrets(record.items(), 0, found)
-        self._values = sorted(set(found[:_MAX_SECRETS]), key=len, reverse=True)
-        self.shortest = len(self._values[-1]) if self._values else sys.maxsize
-
-    @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        """Seldom needed, so seldom made: to compile a token costs more than all else about an event."""
-        return re.compile("|".join(map(re.escape, self._values)))
-
-    def taken_from(self, text: str) -> str:
-        for value in self._values:
-            if value in text:
-                return self._pattern.sub(REDACTED, text)
-        return text
-
-
-def _collect_secrets(items: Iterable[tuple[str, object]], depth: int, found: list[str]) -> None:
-    for key, value in items:
-        if isinstance(value, str):
-            if len(value) >= _SHORTEST_SECRET and _is_secret(key) and value != _HIDDEN:
-                found.append(value)
-        elif isinstance(value, _NESTED) and depth < _MAX_DEPTH and len(found) < _MAX_SECRETS:
-            inner = value.items() if isinstance(value, dict) else [("", one) for one in value]
-            _collect_secrets(inner, depth + 1, found)
-
-
-def _is_secret(key: str) -> bool:
-    """Whether the key's value is one."""
-    return _known_key(key)[1] if len(key) <= _LONGEST_KNOWN_KEY else _spells_secret(key)
-
-
-@lru_cache(maxsize=1_024)
-def _known_key(key: str) -> tuple[str, bool]:
-    """How a key is shown, and whether its value is a secret. Records have few keys, and always the same."""
-    return _masked(key), _spells_secret(key)
-
-
-def _spells_secret(key: str) -> bool:
-    """In any spelling: `session_token`, `Session-Token`, `responseElements.credentials.sessionToken`."""
-    return key.rpartition(".")[2].lower().translate(_NO_SEPARATORS) in _SECRET_KEYS
-
-
-def _redacted(values: Mapping[str, object], secrets: _Secrets, depth: int = 0) -> dict[str, object]:
-    """A copy without secrets, whether under their own key or inside a longer text."""
-    redacted = {}
-    longest_known = min(_LONGEST_KNOWN_KEY, secrets.shortest - 1)
-    for key, value in values.items():
-        if len(key) <= longest_known:
-            shown, secret = _known_key(key)
-        else:
-            shown, secret = _without_secrets(key, secrets), _is_secret(key)
-        withheld = secret and value is not None
-        redacted[shown] = REDACTED if withheld else _redacted_value(value, secrets, depth + 1)
-    return redacted
-
-
-def _redacted_value(value: object, secrets: _Secrets, depth: int) -> object:
-    if isinstance(value, str):
-        return _without_secrets(value, secrets)
-    if not isinstance(value, _NESTED):
-        return value
-    if depth > _MAX_DEPTH:
-        return "[too deep]"
-    if isinstance(value, dict):
-        return _redacted(value, secrets, depth)
-    return [_redacted_value(inner, secrets, depth + 1) for inner in value]
-
-
-def _without_secrets(text: str, secrets: _Secrets) -> str:
-    return _masked(secrets.taken_from(text) if len(text) >= secrets.shortest else text)
-
-
-def _masked(text: str) -> str:
-    """Without what is a secret by the looks of it."""
-    if not text.isascii():
-        return _SECRET_TEXT.sub(_mask, text.encode("utf-8", "replace").decode("utf-8"))
-    return _SECRET_TEXT.sub(_mask, text) if len(text) >= _SHORTEST_HINTED and _hints_at_secret(text) else text
-
-
-def _hints_at_secret(text: str) -> bool:
-    """Whether ASCII text holds what all that _SECRET_TEXT finds does, at a tenth of the cost."""
-    folded = text.lower()
-    return (
-        ("token" in folded and ("session" in folded or "security" in folded or "signin" in folded))
-        or "secret" in folded
-        or "iqojb3jpz2lu" in folded
-        or "ogzxivyxdz" in folded
-        or "fqodyxdz" in folded
-    )
-
-
-def _mask(found: re.Match[str]) -> str:
-    return REDACTED if found["token"] else f"{found['key']}{found['between']}{REDACTED}"

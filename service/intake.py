@@ -4,7 +4,6 @@ Nearly every message is one plain record that nobody watches. Such a message cos
 and tells its names, and one look into a set; all others go the long way.
 """
 
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +15,15 @@ import structlog
 
 from service.batch import Batch, Message, Outgoing, place_of
 from service.canary import Canary, mark_of
+from service.cloudevent import cloudevent
 from service.context import UNKNOWN, Context
 from service.dead_letter import dead_letter
 from service.detect import Detector
 from service.envelopes import DEFAULT_LIMIT, Ignored, Part, Record, Rejected, load, unwrap
+from service.envelopes.glance import Names, names_of
+from service.envelopes.mending import BROKEN
 from service.errors import DecodeError
-from service.finding import JSON, Finding, Format, Origin, rfc3339
-from service.glance import Names, names_of
-from service.mending import BROKEN
+from service.finding import JSON, Format, Origin, rfc3339
 from service.screen import Screen
 
 # As `service.envelopes.unwrap`, but may raise SchemaUnavailable or Refused.
@@ -31,10 +31,6 @@ Unwrap = Callable[[bytes, int], Sequence[Part]]
 
 # Brokers take messages of 1,048,588 bytes by default. A topic that takes less is met by trying with less.
 MAX_MESSAGE_BYTES: Final = 1_000_000
-_FRAME_BYTES: Final = 500  # what Kafka adds to a message
-_MAX_SUBJECT: Final = 256
-# What CloudEvents forbids in an attribute; it is an event's text, and the key has it as it is.
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 
 _MAX_QUIET: Final = 20_000  # AWS has about as many operations
 _MAX_NAMES: Final = 256  # characters of what is kept; real names are shorter
@@ -218,7 +214,7 @@ class Intake:
             batch.findings.append(finding)
             topic = self._topics.staged if finding.stage else self._topics.findings
             if topic is not None:
-                batch.outputs.append(_outgoing(topic, finding, self.format, now, self.room))
+                batch.outputs.append(cloudevent(topic, finding, self.format, now, self.room))
 
     def _is_canary(self, batch: Batch, message: Message, record: Mapping[str, Any], now: datetime) -> bool:
         """Whether the message has a mark that is to be believed; once in a batch, too."""
@@ -240,7 +236,7 @@ class Intake:
         batch.rejected[part.reason] += 1
         value = message.value() if whole else part.data
         problem = f"{part.reason}: {part.detail}"
-        now = _milliseconds(self._clock())
+        now = int(self._clock().timestamp() * 1000)
         letter = dead_letter(message, value, problem, self.room)
         batch.outputs.append(Outgoing(self._topics.dead_letters, *letter, now))
 
@@ -289,28 +285,3 @@ def _moment(kind: int, milliseconds: int) -> datetime | None:
 
 def _told(message: Message) -> dict[str, object]:
     return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
-
-
-def _milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
-
-
-def _outgoing(topic: str, finding: Finding, written: Format, now: datetime, room: int) -> Outgoing:
-    """CloudEvents in Kafka's binary mode: https://github.com/cloudevents/spec, kafka-protocol-binding."""
-    headers = {
-        "ce_specversion": "1.0",
-        "ce_id": finding.finding_id,
-        "ce_type": "io.tokentrail.finding.v1",
-        "ce_source": "tokentrail",
-        "ce_time": finding.detected_at,
-        "ce_subject": _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", finding.key[:_MAX_SUBJECT]),
-        "content-type": written.content_type,
-        "severity": finding.severity,
-        "rule_id": finding.rule_id,
-        "canary": "true" if finding.canary else None,
-    }
-    encoded = [(name, value.encode()) for name, value in headers.items() if value is not None]
-    key = finding.key.encode()
-    beside = len(key) + sum(len(name) + len(value) for name, value in encoded)
-    value = written.encode(finding, room - beside - _FRAME_BYTES)
-    return Outgoing(topic, key, value, encoded, _milliseconds(now))

@@ -12,18 +12,16 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from service.escape import MAX_TEXT, printable
+from service.redaction import REDACTED, masked
 
 MAX_VALUE: Final = 10_000  # of a list or an object as JSON, and of a traceback
 MAX_KEY: Final = 80
 MAX_ITEMS: Final = 20
 MAX_DEPTH: Final = 3
 
-REDACTED: Final = "[redacted]"
 _SECRET_KEY: Final = re.compile(
     r"passw|passphrase|secret|credentials?$|authorization|private_?key|api_?key|token$", re.IGNORECASE
 )
-# A session token inside a text, such as a library's message that quotes an event.
-_SESSION_TOKEN: Final = re.compile(r"""(session_?token[\\"'\s]*[:=][\\"'\s]*)[^\s"'\\,;&})\]]+""", re.IGNORECASE)
 # Text that a reader cannot mistake for anything else stands without quotes.
 _PLAIN: Final = re.compile(r"[\w.:/@+%-]+", re.ASCII)
 _FIRST: Final = ("timestamp", "level", "logger", "event")
@@ -131,7 +129,7 @@ def _as_text(value: object) -> str:
 
 def _safe_text(text: str, limit: int) -> str:
     kept = text if len(text) <= limit else f"{text[:limit]}… [cut, {len(text)} characters]"
-    return _SESSION_TOKEN.sub(rf"\1{REDACTED}", kept)
+    return masked(kept)  # a library's message may quote an event
 
 
 def _in_order(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:

@@ -10,6 +10,7 @@ import msgspec
 
 from service import ocsf
 from service.finding import MAX_FINDING_BYTES, Finding, Format, Technique, without_event
+from service.rules import RULES, STAGED
 
 _PRODUCT: Final = ocsf.Product(
     uid="tokentrail", name="Tokentrail", vendor_name="Tokentrail", version=version("tokentrail")
@@ -18,15 +19,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ATTACK: Final = "https://attack.mitre.org"
 _NO_VERSION: Final = "unknown"
 
-# As OCSF has it: low confidence is a wide scope, where a match is often benign.
-_CONFIDENCE_IDS: Final = {
-    "sts-federation-token-issued": 1,
-    "sts-federation-token-suspicious": 2,
-    "signin-token-from-federated-session": 2,
-    "console-login-of-federated-user": 2,
-    "federated-user-changes-iam": 2,
-}
-_CONFIDENCES: Final = ("Unknown", "Low", "Medium", "High")
+_CONFIDENCES: Final = {rule.id: rule.confidence for rule in (*RULES, *STAGED)}
+_CONFIDENCE_IDS: Final = {"unknown": 0, "low": 1, "medium": 2, "high": 3}
 _RISK_LEVELS: Final = ("Info", "Low", "Medium", "High", "Critical")
 
 # (id, name). OCSF has numbers for the last three too, 19, 35 and 16, which the readers of its early versions
@@ -70,7 +64,7 @@ def ocsf_schema() -> dict[str, Any]:
 def detection_finding(finding: Finding) -> ocsf.DetectionFinding:
     """`time` is the detection's, else the event's, else 0: OCSF insists on one."""
     info = _finding_info(finding)
-    confidence_id = _CONFIDENCE_IDS.get(finding.rule_id, 0)
+    confidence = _CONFIDENCES.get(finding.rule_id, "unknown")
     suppressed = finding.suppressed_by is not None
     return ocsf.DetectionFinding(
         class_uid=2004,
@@ -87,8 +81,8 @@ def detection_finding(finding: Finding) -> ocsf.DetectionFinding:
         severity=finding.severity.capitalize(),
         status_id=3 if suppressed else 1,
         status="Suppressed" if suppressed else "New",
-        confidence_id=confidence_id,
-        confidence=_CONFIDENCES[confidence_id],
+        confidence_id=_CONFIDENCE_IDS[confidence],
+        confidence=confidence.capitalize(),
         risk_level_id=finding.severity_id - 1,
         risk_level=_RISK_LEVELS[finding.severity_id - 1],
         risk_score=finding.risk_score,

@@ -13,8 +13,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from service.batch import Message, Outgoing
 from service.dead_letter import CUT_HEADER, PREFIX, TIMESTAMP_HEADER
 from service.errors import DeliveryError
-from service.kafka_clients import CALL_SECONDS, POLL_SECONDS, check_topic, client_config, producer_config
-from service.kafka_sink import collector, produce
+from service.kafka.clients import CALL_SECONDS, POLL_SECONDS, check_topic, client_config, producer_config
+from service.kafka.sink import collector, produce
 from service.settings import Settings
 
 GROUP_SUFFIX: Final = "-redrive"

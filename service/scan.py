@@ -12,12 +12,14 @@ from typing import Final
 
 import msgspec
 
-from service import bulk, published
-from service.compare import Change, Side, changes
-from service.compare_published import Beside, beside_published
+from service import bulk
+from service.backtest import published
+from service.backtest.compare import Change, Side, changes
+from service.backtest.compare_published import Beside, beside_published
 from service.context import NO_CONTEXT, Context
 from service.detect import Detector
 from service.envelopes import DEFAULT_LIMIT, Envelope, Ignored, Part, Record, Rejected, load, unwrap
+from service.envelopes.mending import array_of
 from service.errors import DecodeError
 from service.event_times import Times
 from service.files import (
@@ -32,7 +34,6 @@ from service.files import (
     told_to_end,
 )
 from service.finding import Finding, Origin
-from service.mending import array_of
 from service.rules import RULES, STAGED
 from service.tuning import UNTUNED, Tuning
 
@@ -134,7 +135,7 @@ def _begun(file: str, report: FileRead) -> tuple[bytes, Iterator[bytes]]:
 
 
 def _avro_parts(found: Iterator[bytes], report: FileRead, schemas: Path | None) -> Iterator[Part]:
-    from service.avro import unwrap_file  # noqa: PLC0415  fastavro, for those who have such files
+    from service.avro.messages import unwrap_file  # noqa: PLC0415  fastavro, for those who have such files
 
     try:
         yield from unwrap_file(found, DEFAULT_LIMIT, schemas)

@@ -15,13 +15,13 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 from service.batch import Message
 from service.errors import DecodeError, Unreachable
 from service.finding import SEVERITIES, Severity, rfc3339
-from service.kafka_clients import CALL_SECONDS, POLL_SECONDS, check_topic, consumer_config, new_client
-from service.kafka_errors import is_final, no_answer, refusal
+from service.kafka.clients import CALL_SECONDS, POLL_SECONDS, check_topic, consumer_config, new_client
+from service.kafka.errors import is_final, no_answer, refusal
 from service.settings import KafkaSettings
 
 if TYPE_CHECKING:
-    from service.avro_read import Read
-    from service.registry import Registry
+    from service.avro.read import Read
+    from service.avro.registry import Registry
 
 Start = Literal["beginning", "end"]
 
@@ -137,7 +137,7 @@ class Findings:
         return document
 
     def _avro(self, value: bytes) -> object:
-        from service.avro_read import read_whole  # noqa: PLC0415  fastavro, for those who write Avro
+        from service.avro.read import read_whole  # noqa: PLC0415  fastavro, for those who write Avro
 
         identity = value[1:_AVRO_HEADER]
         if value[:1] != b"\0" or len(identity) < _AVRO_HEADER - 1:
@@ -149,8 +149,8 @@ class Findings:
         return read_whole(self._reads[identity], value, _AVRO_HEADER, _MAX_FINDING_BYTES)
 
     def _compiled(self, schema_id: int) -> "Read":
-        from service.avro_read import Reads  # noqa: PLC0415
-        from service.avro_schema import ODD, UnusableSchema, parse  # noqa: PLC0415
+        from service.avro.read import Reads  # noqa: PLC0415
+        from service.avro.schema import ODD, UnusableSchema, parse  # noqa: PLC0415
 
         if self._registry is None:
             raise DecodeError("schema_unknown", "written in Avro, and registry.url is not set")

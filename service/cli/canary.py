@@ -18,9 +18,9 @@ from service.cli import complain
 from service.cli.settings_flags import flags_of, settings_options
 from service.errors import SettingsError
 from service.finding import finding_id
-from service.kafka_clients import check_topic, new_client, producer_config
-from service.kafka_errors import as_delivery_error
-from service.kafka_sink import produce
+from service.kafka.clients import check_topic, new_client, producer_config
+from service.kafka.errors import as_delivery_error
+from service.kafka.sink import produce
 from service.rules import RULES
 from service.settings import Settings, load, require_bootstrap
 from service.tail import Follower, headers_of

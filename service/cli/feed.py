@@ -13,12 +13,12 @@ from service.cli.progress import reading
 from service.cli.settings_flags import flags_of, settings_options
 from service.errors import SettingsError
 from service.escape import printable
-from service.feed import Message, Reading, as_found, paced, wrapped
+from service.feed.messages import Message, Reading, as_found, paced, wrapped
+from service.feed.wrap import SEVERAL, WRAPS, Wrap
 from service.files import find_files
-from service.kafka_sink import Feeder
+from service.kafka.sink import Feeder
 from service.scan import FileReport
 from service.settings import Settings, load, require_bootstrap
-from service.wrap import SEVERAL, WRAPS, Wrap
 
 _BATCH: Final = 100
 _BATCHED: Final = " or ".join(sorted(SEVERAL))
@@ -100,8 +100,8 @@ def _wrap(shape: str | None, settings: Settings, topic: str) -> Wrap | None:
     """Raises SettingsError, Unreachable or Refused for Avro without a registry, or with one that does not help."""
     if shape != "avro":
         return WRAPS[shape] if shape else None
-    from service.avro import connect  # noqa: PLC0415  # for those who ask for Avro
-    from service.to_avro import avro  # noqa: PLC0415
+    from service.avro.messages import connect  # noqa: PLC0415  # for those who ask for Avro
+    from service.feed.to_avro import avro  # noqa: PLC0415
 
     registry = connect(settings.registry)
     if registry is None:

@@ -8,7 +8,6 @@ import click
 from service.cli.table import cell, console, table
 from service.rules import RULES, STAGED
 from service.rules.rule import Rule
-from service.rules.severity import TABLE
 
 EVERY_RULE = (*RULES, *STAGED)
 
@@ -24,7 +23,7 @@ def catalogue(rule: Rule) -> dict[str, Any]:
         "catches": rule.catches,
         "watches": [{"event_source": source, "event_name": name} for source, name in rule.watches],
         "clauses": [{"name": clause.name, "holds_when": clause.holds_when} for clause in rule.clauses],
-        "severity": [{"case": case.case, "severity": case.severity} for case in TABLE if case.rule_id == rule.id],
+        "severity": [{"case": case.case, "severity": case.severity} for case in rule.cases],
         "mitre": [
             {
                 "tactic_id": technique.tactic_id,

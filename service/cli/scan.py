@@ -12,12 +12,12 @@ import click
 import msgspec
 
 from service import context_file, tuning_file
+from service.backtest.compare import Change
+from service.backtest.compare_published import Beside
 from service.cli import complain
 from service.cli.progress import progress
 from service.cli.scan_views import BESIDE, CHANGES, FINDINGS, View
 from service.cli.table import console
-from service.compare import Change
-from service.compare_published import Beside
 from service.context import NO_CONTEXT
 from service.files import find_files
 from service.finding import JSON, MAX_FINDING_BYTES, SEVERITIES, Finding, Severity
@@ -164,7 +164,7 @@ def _check_usage(
 def _check_schemas(folder: Path | None) -> None:
     """Raises SettingsError: what is wrong with them is said before anything is read."""
     if folder is not None:
-        from service.avro import schemas_in  # noqa: PLC0415  fastavro, for those who have such files
+        from service.avro.messages import schemas_in  # noqa: PLC0415  fastavro, for those who have such files
 
         schemas_in(folder)
 

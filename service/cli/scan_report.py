@@ -9,8 +9,8 @@ import click
 from service.cli.progress import progress
 from service.files import STANDARD_INPUT
 from service.finding import Finding
-from service.follow_ups import follow_ups, sought_of
-from service.report import Scanned, check_target, render, write
+from service.report.follow_ups import follow_ups, sought_of
+from service.report.page import Scanned, check_target, render, write
 from service.scan import FileReport
 
 

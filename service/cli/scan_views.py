@@ -8,9 +8,9 @@ from typing import Final, Generic, TypeVar
 from rich.console import Console
 from rich.text import Text
 
+from service.backtest.compare import Change, Told
+from service.backtest.compare_published import REASONS, Beside, Ours
 from service.cli.table import COLUMNS, STYLES, cell, row, table
-from service.compare import Change, Told
-from service.compare_published import REASONS, Beside, Ours
 from service.finding import SEVERITIES, Finding, Severity
 from service.scan import FileReport
 

@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from service import log
-from service.avro import connect
+from service.avro.messages import connect
 from service.batch import Message
 from service.cli import complain
 from service.cli.settings_flags import flags_of, settings_options

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
-from service.event import REDACTED, Event
+from service.event import Event
 from service.finding import Action
+from service.redaction import REDACTED
 
 DENY_ALL_NAME: Final = "TokentrailDenyAll"
 DENY_ALL: Final = '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}'

@@ -7,7 +7,7 @@ from service.event import Event
 from service.finding import Technique
 from service.policy import IAM_ADMIN_ACTIONS
 from service.rules import response
-from service.rules.rule import Clause, Held, Rule
+from service.rules.rule import Case, Clause, Held, Rule
 
 # Every operation of IAM but those that only read: Get*, List*, Simulate* and the reports of Generate*.
 # https://docs.aws.amazon.com/IAM/latest/APIReference/API_Operations.html
@@ -93,6 +93,15 @@ RULE = Rule(
             check=_widens,
         ),
     ),
+    cases=(
+        Case(
+            "the operation makes or widens an identity",
+            "critical",
+            lambda _event, clauses: "identity-made-or-widened" in clauses,
+        ),
+        Case("anything else", "high"),
+    ),
+    confidence="medium",
     techniques=(
         Technique("TA0003", "Persistence", "T1098.001", "Account Manipulation: Additional Cloud Credentials"),
         Technique("TA0003", "Persistence", "T1098.003", "Account Manipulation: Additional Cloud Roles"),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from service.event import Event
 from service.finding import Technique
 from service.rules import response
-from service.rules.rule import Clause, Held, Rule
+from service.rules.rule import Case, Clause, Held, Rule
 
 
 def _requested(event: Event) -> Held:
@@ -49,6 +49,15 @@ RULE = Rule(
             check=_requested,
         ),
     ),
+    cases=(
+        Case(
+            "parameters readable, neither policy nor policy ARNs",
+            "low",
+            lambda event, _clauses: event.grants_nothing_by_itself,
+        ),
+        Case("anything else", "medium"),
+    ),
+    confidence="low",
     techniques=(Technique("TA0003", "Persistence", "T1098", "Account Manipulation"),),
     title=_title,
     describe=_describe,

@@ -8,8 +8,9 @@ from service.event import Event, Unread
 from service.finding import Technique
 from service.policy import Grade
 from service.rules import response
-from service.rules.rule import Answer, Clause, Held, Rule
-from service.rules.severity import OVER_24_HOURS
+from service.rules.rule import Answer, Case, Clause, Held, Rule
+
+OVER_24_HOURS: Final = 86_400
 
 _MANAGED: Final = re.compile(r"arn:aws[a-z-]*:iam::aws:policy/(?:[^/]+/)*(?P<name>[^/]+)")
 _ADMINISTRATOR: Final = re.compile(r"arn:aws[a-z-]*:iam::aws:policy/AdministratorAccess")
@@ -29,6 +30,8 @@ POWERFUL_MANAGED_POLICIES: Final = frozenset(
     }
 )
 
+_ADMIN_CLAUSES: Final = frozenset({"administrator-access-policy", "inline-policy-full-admin"})
+_WEAKER_CLAUSES: Final = frozenset({"administrator-access-lookalike", "powerful-managed-policy"})
 _STRENGTH: Final[tuple[Grade, ...]] = ("full_admin", "broad", "iam_admin")
 
 
@@ -81,6 +84,10 @@ def _inline(grade: Grade, note: str) -> Callable[[Event], Answer]:
         return Unread(found.unread) if found.unread and not stronger_found else None
 
     return check
+
+
+def _is_admin_for_long(event: Event, clauses: Sequence[str]) -> bool:
+    return not _ADMIN_CLAUSES.isdisjoint(clauses) and (event.seconds_effective or 0) > OVER_24_HOURS
 
 
 _NO_IAM_BY_API: Final = (
@@ -170,6 +177,20 @@ RULE = Rule(
             check=_inline("iam_admin", _NO_IAM_BY_API),
         ),
     ),
+    cases=(
+        Case(
+            "only an AdministratorAccess lookalike or another powerful managed policy",
+            "medium",
+            lambda _event, clauses: _WEAKER_CLAUSES.issuperset(clauses),
+        ),
+        Case(
+            "full admin, by name or inline, and effective seconds over 86,400",
+            "critical",
+            _is_admin_for_long,
+        ),
+        Case("anything else", "high"),
+    ),
+    confidence="medium",
     techniques=(
         Technique(
             "TA0005",

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from service.event import REDACTED, Event
+from service.event import Event
 from service.finding import Pivot, rfc3339
+from service.redaction import REDACTED
 
 Sought = Literal["access_key_id", "arn"]
 

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.event import Event, Unread
-from service.finding import NotEvaluable, Severity, Technique
+from service.finding import SEVERITIES, NotEvaluable, Severity, Technique
 
 Verdict = Literal["match", "no_match", "not_evaluable", "suppressed", "error"]
+
+# How often a match is an attack, in OCSF's words: "low" where most are benign.
+Confidence = Literal["low", "medium", "high"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,15 @@ class Clause:
     check: Callable[[Event], Answer]
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """How bad a match is when it fits; `fits` is given the event and the names of the clauses that hold."""
+
+    case: str
+    severity: Severity
+    fits: Callable[[Event, Sequence[str]], bool] = lambda _event, _clauses: True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """`id` is stable for ever; `version` changes whenever the same event may give another finding.
@@ -48,6 +60,8 @@ class Rule:
     # Texts, one of which stands in each record that the rule may match; by default the names it watches.
     needles: tuple[str, ...] = ()
     clauses: tuple[Clause, ...]
+    cases: tuple[Case, ...]  # the first that fits gives the severity; the last always fits
+    confidence: Confidence
     techniques: tuple[Technique, ...]
     title: Callable[[Event, Sequence[str]], str]
     describe: Callable[[Event, Sequence[str]], str]
@@ -59,7 +73,7 @@ class Rule:
     references: tuple[str, ...]
     differs: tuple[str, ...] = ()  # from the published rule it grew from, on purpose
     stage: str | None = None
-    severity: Severity | None = None  # an operator's, in place of the table's
+    severity: Severity | None = None  # an operator's, in place of all cases
     staged_clauses: frozenset[str] = frozenset()  # a match on nothing else is staged
 
 
@@ -93,3 +107,10 @@ def evaluate(rule: Rule, event: Event) -> Evaluation:
         elif answer is not None:
             not_evaluable.append(NotEvaluable(rule.id, clause.name, answer.reason))
     return Evaluation(rule, held, not_evaluable)
+
+
+def severity(rule: Rule, event: Event, clauses: Sequence[str]) -> Severity:
+    """By the rule's cases; then one step down for a failed call, and one up for root as the caller."""
+    base = next(case for case in rule.cases if case.fits(event, clauses)).severity
+    step = SEVERITIES.index(base) - (event.outcome == "failure") + event.is_root
+    return SEVERITIES[max(0, min(step, len(SEVERITIES) - 1))]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from service.event import Event
 from service.finding import Technique
 from service.rules import response
-from service.rules.rule import Clause, Held, Rule
+from service.rules.rule import Case, Clause, Held, Rule
 
 
 def _by_federated_user(event: Event) -> Held | None:
@@ -62,6 +62,8 @@ RULE = Rule(
             check=_by_federated_user,
         ),
     ),
+    cases=(Case("always", "high"),),
+    confidence="medium",
     techniques=(
         Technique(
             "TA0008",

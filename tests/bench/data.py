@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 
 from fastavro import parse_schema, schemaless_writer
 
-from service.to_avro import cloudtrail_schema, fitted
-from service.wrap import WRAPS
+from service.feed.to_avro import cloudtrail_schema, fitted
+from service.feed.wrap import WRAPS
 from tests.bench.services import operations
 
 Mix = Literal["even", "real"]
@@ -80,7 +80,7 @@ def watched(count: int, watched_every: int) -> int:
 
 
 def wrapped(values: Iterable[bytes], envelope: str, most: int = 1) -> Iterator[bytes]:
-    """The records in messages of `most`, in one of the shapes of `service.wrap`."""
+    """The records in messages of `most`, in one of the shapes of `service.feed.wrap`."""
     wrap, remaining = WRAPS[envelope], iter(values)
     while several := [json.loads(value) for value in islice(remaining, most)]:
         yield wrap(several)

@@ -17,8 +17,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from service.avro_plan import compile_plan
-from service.avro_schema import parse
+from service.avro.plan import compile_plan
+from service.avro.schema import parse
 from service.envelopes import DEFAULT_LIMIT, Part, Record, load, unwrap
 from tests.avro import SHAPES, message, payload
 

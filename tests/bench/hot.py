@@ -18,7 +18,7 @@ from ahocorasick_rs import BytesAhoCorasick
 from service.batch import Batch, Message
 from service.detect import Detector
 from service.envelopes import unwrap
-from service.glance import Names, glance_at, names_of
+from service.envelopes.glance import Names, glance_at, names_of
 from service.intake import Intake, Topics
 from service.pipeline import CHUNK_MESSAGES
 from service.rules import RULES, STAGED

@@ -16,8 +16,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from service.batch import Message, Offsets, Outgoing
 from service.errors import DeliveryError, Refused
-from service.kafka import KafkaSource
-from service.kafka_sink import AtLeastOnceSink, ExactlyOnceSink
+from service.kafka.sink import AtLeastOnceSink, ExactlyOnceSink
+from service.kafka.source import KafkaSource
 from service.pipeline import Sink, Source
 from service.settings import KafkaSettings
 from tests.broker import Kafka, poll_until

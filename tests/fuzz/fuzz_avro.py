@@ -17,15 +17,15 @@ from typing import Any, Final
 
 from fastavro import parse_schema, schemaless_reader
 
-from service.avro import AvroReader
-from service.avro_plan import compile_plan
-from service.avro_read import Reads, read_whole, readable
-from service.avro_schema import UnusableSchema, parse
-from service.avro_skip import Skips
+from service.avro.messages import AvroReader
+from service.avro.plan import compile_plan
+from service.avro.read import Reads, read_whole, readable
+from service.avro.registry import Registry
+from service.avro.schema import UnusableSchema, parse
+from service.avro.skip import Skips
 from service.detect import Detector
 from service.envelopes import REASONS, Part, Record, Rejected, load
 from service.errors import DecodeError
-from service.registry import Registry
 from service.rules import RULES
 from service.settings import RegistrySettings
 from tests.avro import SHAPES, message, payload, zigzag

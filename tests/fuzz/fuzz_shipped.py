@@ -10,7 +10,7 @@ from contextlib import suppress
 from random import Random
 from typing import Any, Final
 
-from service import java_map, parameters
+from service.envelopes import java_map, parameters
 from tests.fuzz.fuzz_core import WATCHED, Figures, Target, attempt, damaged, main, odd
 from tests.unit.shipped import DOCUMENTS, as_ecs, as_ocsf, flat, java
 from tests.unit.strategies import JSON_WRAPS, ODDITIES, console_exchange, issuance, paths, put

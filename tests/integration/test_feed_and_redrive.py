@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from service.avro import AvroReader, connect
+from service.avro.messages import AvroReader, connect
 from service.dead_letter import dead_letter
 from service.envelopes import Record, load, unwrap
+from service.feed.wrap import SEVERAL, WRAPS
 from service.settings import RegistrySettings
-from service.wrap import SEVERAL, WRAPS
 from tests.broker import Kafka
 from tests.registry import FakeRegistry
 from tests.running import read, record, tokentrail

@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 from confluent_kafka import KafkaException
 
-from service.wrap import WRAPS
+from service.feed.wrap import WRAPS
 from tests.broker import CACHE, JAVA_OPTIONS, KAFKA_VERSION, ROOT, Kafka, fetch_jars, free_ports
 from tests.running import RECORD, read, record, service
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.kafka import KafkaSource
+from service.kafka.source import KafkaSource
 from service.settings import KafkaSettings
 from tests.broker import Kafka, poll_until
 from tests.running import feed

@@ -13,11 +13,11 @@ from py_ocsf_models.events.findings.detection_finding import (  # type: ignore[i
     DetectionFinding,
 )
 
+from service.avro.registry import Registry
 from service.batch import Message
-from service.registry import Registry
+from service.feed.to_avro import avro
+from service.feed.wrap import SEVERAL, WRAPS
 from service.settings import RegistrySettings
-from service.to_avro import avro
-from service.wrap import SEVERAL, WRAPS
 from tests.broker import Kafka
 from tests.integration.test_run import (
     IGNORED,

@@ -14,8 +14,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
-from service.avro import connect
-from service.avro_findings import avro_findings
+from service.avro.findings import avro_findings
+from service.avro.messages import connect
 from service.detect import Detector
 from service.finding import JSON, Finding, Format
 from service.ocsf_finding import OCSF

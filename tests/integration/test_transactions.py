@@ -8,8 +8,8 @@ import pytest
 
 from service.batch import Message, Outgoing
 from service.errors import DeliveryError
-from service.kafka import KafkaSource
-from service.kafka_sink import ExactlyOnceSink
+from service.kafka.sink import ExactlyOnceSink
+from service.kafka.source import KafkaSource
 from service.settings import KafkaSettings
 from tests.broker import missing, poll_until
 from tests.cluster import Cluster

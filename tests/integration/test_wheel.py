@@ -19,7 +19,7 @@ SUFFIXES = {".py", ".css", ".html", ".typed"}
 IN_SDIST = """
     .ci/run .dockerignore CHANGELOG.md CONTRIBUTING.md DESIGN.md Dockerfile LICENSE Makefile README.md SECURITY.md
     config/tokentrail.toml deploy/chart/Chart.yaml docs/rules.md pyproject.toml requirements/run.txt
-    service/report.html tests/conftest.py
+    service/report/page.html tests/conftest.py
 """.split()
 
 

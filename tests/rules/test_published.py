@@ -7,9 +7,9 @@ from pathlib import Path
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from service import published
-from service.compare import Side
-from service.compare_published import ISSUED, SUSPICIOUS, Beside, beside_published
+from service.backtest import published
+from service.backtest.compare import Side
+from service.backtest.compare_published import ISSUED, SUSPICIOUS, Beside, beside_published
 from service.detect import Detector
 from service.finding import Origin
 from service.rules import RULES

@@ -13,18 +13,18 @@ import fastavro
 import pytest
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from service import avro
-from service.avro import MAX_KNOWN, TRIES, AvroReader, connect
-from service.avro_container import unwrap_container
-from service.avro_findings import avro_findings
-from service.avro_plan import compile_plan
-from service.avro_schema import MAX_SCHEMA_BYTES, UnusableSchema, parse
+from service.avro import messages
+from service.avro.container import unwrap_container
+from service.avro.findings import avro_findings
+from service.avro.messages import MAX_KNOWN, TRIES, AvroReader, connect
+from service.avro.plan import compile_plan
+from service.avro.registry import Registry
+from service.avro.schema import MAX_SCHEMA_BYTES, UnusableSchema, parse
 from service.detect import Detector
 from service.envelopes import Part, Record, Rejected, load, unwrap
 from service.errors import DecodeError, Refused, SchemaUnavailable, SettingsError
 from service.files import find_files
 from service.finding import Finding, avro_schema, to_json
-from service.registry import Registry
 from service.rules import RULES
 from service.scan import scan, scan_file
 from service.settings import RegistrySettings
@@ -591,7 +591,7 @@ def test_a_topic_full_of_invented_ids_fills_no_memory_and_silences_no_new_schema
     server: FakeRegistry, reader: Reader, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each id is asked for once in a while, and a schema that is really new is asked for all the same."""
-    monkeypatch.setattr(avro, "MAX_UNKNOWN", most := 300)
+    monkeypatch.setattr(messages, "MAX_UNKNOWN", most := 300)
     unwrapping = reader()
     tracemalloc.start()
     for schema_id in [*range(1_000, 1_000 + most + 100), *range(1_200, 1_300)]:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import published
-from service.compare import Change, Side, Told, changes
-from service.compare_published import ISSUED, REASONS, SUSPICIOUS, Beside, beside_published
+from service.backtest import published
+from service.backtest.compare import Change, Side, Told, changes
+from service.backtest.compare_published import ISSUED, REASONS, SUSPICIOUS, Beside, beside_published
 from service.detect import Detector
 from service.finding import SEVERITIES, Origin
 from service.rules import RULES, STAGED

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from service.detect import Detection, Detector
 from service.event import Event
 from service.finding import Finding, NotEvaluable, Severity, to_json
-from service.rules import RULES, STAGED, severity
-from service.rules.rule import Answer, Clause, Held, Rule, Verdict
+from service.rules import RULES, STAGED, federated_user_changes_iam, federation_token_issued
+from service.rules.rule import Answer, Case, Clause, Held, Rule, Verdict, severity
 from tests.unit.strategies import asking, console_exchange, issuance, json_values, oddities, put, watched_records
 
 DETECTOR = Detector(RULES)
@@ -121,11 +121,9 @@ def test_critical_for_root_is_by_the_step_not_by_the_duration_it_does_not_get() 
         ("critical", denied(asking()), "high"),
     ],
 )
-def test_steps_stay_within_the_scale(
-    base: Severity, record: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(severity, "TABLE", (severity.Case(ISSUED, "always", base),))
-    assert severity.severity(ISSUED, Event(record), []) == expected
+def test_steps_stay_within_the_scale(base: Severity, record: dict[str, Any], expected: str) -> None:
+    rule = replace(federation_token_issued.RULE, cases=(Case("always", base),))
+    assert severity(rule, Event(record), []) == expected
 
 
 LOGIN, IAM_CHANGE = "console-login-of-federated-user", "federated-user-changes-iam"
@@ -157,7 +155,7 @@ def test_the_severity_of_rules_on_trial(rule_id: str, record: dict[str, Any], ex
 
 def test_every_rule_has_a_last_case_that_always_fits() -> None:
     for rule in (*RULES, *STAGED):
-        assert [case for case in severity.TABLE if case.rule_id == rule.id][-1].fits(Event({}), ["no such clause"])
+        assert rule.cases[-1].fits(Event({}), ["no such clause"])
 
 
 # --- verdicts ------------------------------------------------------------------------------------
@@ -318,7 +316,7 @@ BREAKS: dict[str, Callable[[Rule], Rule]] = {
     "title": lambda rule: replace(rule, title=breaks),
     "description": lambda rule: replace(rule, describe=breaks),
     "runbook": lambda rule: replace(rule, runbook=breaks),
-    "severity": lambda rule: replace(rule, id="a-rule-without-a-row-in-the-table"),
+    "severity": lambda rule: replace(rule, cases=()),
 }
 
 
@@ -401,7 +399,7 @@ def test_every_rule_is_explained_on_every_kind_of_event(rule: Rule) -> None:
 def test_a_clause_that_was_not_asked_names_three_of_what_its_rule_watches() -> None:
     told = Detector((*RULES, *STAGED)).explain(asking(), "record")
     why = {rule["rule_id"]: rule["clauses"][0]["explanation"] for rule in told["rules"]}
-    names = ", ".join(f"{name} of iam.amazonaws.com" for _, name in STAGED[1].watches[:3])
+    names = ", ".join(f"{name} of iam.amazonaws.com" for _, name in federated_user_changes_iam.RULE.watches[:3])
     assert why[IAM_CHANGE] == f"watches {names}, …"
     assert why[LOGIN] == "watches ConsoleLogin of signin.amazonaws.com"
 

@@ -10,8 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from service.detect import Detector
-from service.event import MAX_TAG, MAX_TAGS, MAX_TEXT, REDACTED, Event, PolicyArns, Unread, bounded
+from service.event import MAX_TAG, MAX_TAGS, MAX_TEXT, Event, PolicyArns, Unread, bounded
 from service.finding import to_json
+from service.redaction import REDACTED
 from service.rules import RULES
 from tests.unit.strategies import ODDITIES, asking, console_exchange, issuance, paths, put, watched_records
 

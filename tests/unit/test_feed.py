@@ -13,8 +13,8 @@ import pytest
 
 from service.cli import progress
 from service.envelopes import Record, load, unwrap
-from service.feed import MAX_RECORD_BYTES, Message, Reading, as_found, paced, wrapped
-from service.wrap import WRAPS
+from service.feed.messages import MAX_RECORD_BYTES, Message, Reading, as_found, paced, wrapped
+from service.feed.wrap import WRAPS
 from tests.program import tokentrail
 from tests.unit.strategies import base64_gzip, issuance
 

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from service.envelopes import Record, load, unwrap
+from service.feed.wrap import WRAPS
 from service.rules import RULES
 from service.settings import Settings
-from service.wrap import WRAPS
 from tests.broker import ROOT
 from tests.unit.strategies import issuance
 

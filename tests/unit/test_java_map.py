@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.java_map import JavaMap, read
+from service.envelopes.java_map import JavaMap, read
 from tests.unit.shipped import java
 
 ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from service import log
 from service.escape import printable
+from service.redaction import REDACTED
 
 SECRET = "hunter2"
 
@@ -219,7 +220,7 @@ def test_values_under_secret_keys_are_redacted(key: str, stream: type[io.StringI
         lambda logger: logger.info("login", **{key: SECRET}, nested=[{key: {"deeper": SECRET}}]), stream()
     )
     assert SECRET not in written
-    assert log.REDACTED in written
+    assert REDACTED in written
 
 
 @pytest.mark.parametrize("key", ["tokentrail_version", "rule_id", "events", "principal_access_key_id"])
@@ -239,7 +240,7 @@ def test_other_keys_are_not_redacted(key: str) -> None:
 def test_a_session_token_inside_a_text_is_redacted(text: str) -> None:
     entry = json_of(lambda logger: logger.info(text, quoted=text))
     assert SECRET not in json.dumps(entry)
-    assert entry["event"] != log.REDACTED
+    assert entry["event"] != REDACTED
 
 
 def _refuse(text: str) -> None:

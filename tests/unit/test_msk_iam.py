@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from service import msk_iam
 from service.errors import Refused, SettingsError
-from service.msk_iam import Tokens
+from service.kafka import msk_iam
+from service.kafka.msk_iam import Tokens
 from service.settings import load
 from tests.broker import ROOT
 

@@ -16,16 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.avro import AvroReader
+from service.avro.messages import AvroReader
+from service.avro.registry import Registered, Registry
 from service.detect import Detection, Detector
-from service.envelopes import Record, decode_json, load
-from service.registry import Registered, Registry
+from service.envelopes import Record, load
+from service.envelopes.mending import decode_json
+from service.feed.to_avro import avro
+from service.feed.to_ecs import ecs
+from service.feed.to_ocsf import ocsf
+from service.feed.wrap import WRAPS, Wrap
 from service.rules import RULES
 from service.settings import RegistrySettings
-from service.to_avro import avro
-from service.to_ecs import ecs
-from service.to_ocsf import ocsf
-from service.wrap import WRAPS, Wrap
 from tests.broker import ROOT
 from tests.unit.strategies import (
     asking,

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import trustme
 
+from service.avro.registry import Registered, Registry
 from service.errors import Refused, SchemaUnavailable, SettingsError, Unreachable
-from service.registry import Registered, Registry
 from service.settings import RegistrySettings
 from tests.registry import FakeRegistry
 

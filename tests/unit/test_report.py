@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from service.event_times import Times
+from service.feed.wrap import WRAPS
 from service.finding import Finding
-from service.follow_ups import MAX_SHOWN, Sought, follow_ups, sought_of
-from service.report import Scanned, render, write
+from service.report.follow_ups import MAX_SHOWN, Sought, follow_ups, sought_of
+from service.report.page import Scanned, render, write
 from service.rules import RULES
 from service.sample_day import CAST, sample_day
 from service.sample_day_data import SESSION_TOKEN
 from service.scan import scan_file
 from service.shortlist import Shortlist
-from service.wrap import WRAPS
 from tests.broker import ROOT
 from tests.pages import Page
 from tests.program import in_process, tokentrail
@@ -433,7 +433,7 @@ def luminance(colour: str) -> float:
 @pytest.mark.parametrize(("scheme", "number"), [("light", 0), ("dark", 1), ("print", 2)])
 def test_text_stands_out_from_what_is_behind_it(scheme: str, number: int) -> None:
     """As the AA level of WCAG 2.1 asks: 4.5 to 1, and 3 to 1 for what is drawn."""
-    css = (ROOT / "service" / "report.css").read_text()
+    css = (ROOT / "service" / "report" / "page.css").read_text()
     colours = dict(re.findall(r"--([\w-]+): (#\w{6});", re.findall(r":root \{(.*?)\}", css, re.DOTALL)[number]))
     levels = ("critical", "high", "medium", "low", "informational")
     text = [(name, behind) for name in ("text", "muted", "link", "high") for behind in ("back", "card", "sunken")]

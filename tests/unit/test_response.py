@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from service.cli import explain
 from service.detect import Detector
-from service.event import REDACTED, Event
+from service.event import Event
 from service.finding import Action, Finding, to_json
+from service.redaction import REDACTED
 from service.rules import RULES, STAGED
 from service.rules.containment import DENY_ALL, DENY_ALL_NAME, command
 from service.rules.pivots import pivots

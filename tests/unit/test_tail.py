@@ -10,8 +10,8 @@ import pytest
 from confluent_kafka import Message as KafkaMessage
 from rich.console import Console
 
-from service.avro import connect
-from service.avro_findings import avro_findings
+from service.avro.findings import avro_findings
+from service.avro.messages import connect
 from service.batch import Message
 from service.cli.tail import text_of
 from service.detect import Detector

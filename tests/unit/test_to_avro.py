@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 import fastavro
 import pytest
 
-from service.to_avro import avro, cloudtrail_schema, fitted
+from service.feed.to_avro import avro, cloudtrail_schema, fitted
 from tests.broker import ROOT
 from tests.unit.strategies import console_exchange, issuance
 
 if TYPE_CHECKING:
-    from service.registry import Registry
+    from service.avro.registry import Registry
 
 
 class Asked:

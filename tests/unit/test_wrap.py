@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from service.to_ecs import ecs, java_text
-from service.to_ocsf import ocsf
-from service.wrap import SEVERAL, WRAPS
+from service.feed.to_ecs import ecs, java_text
+from service.feed.to_ocsf import ocsf
+from service.feed.wrap import SEVERAL, WRAPS
 from tests.unit.strategies import console_exchange, issuance
 
 POLICY = '{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}'

@@ -1,0 +1,334 @@
+"""The Source: a member of a consumer group that knows where it stands."""
+
+import json
+import time
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Final, Protocol, cast
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka import Message as ClientMessage
+
+from service.batch import Message, Offsets, Place
+from service.errors import Refused, Unreachable, Untrusted, WorldError
+from service.kafka.clients import (
+    CALL_SECONDS,
+    NO_CONSUMER_PROTOCOL,
+    POLL_SECONDS,
+    check_topic,
+    consumer_config,
+    first_protocol,
+    new_client,
+)
+from service.kafka.errors import as_delivery_error, is_final, no_answer, refusal
+from service.pipeline import CHUNK_MESSAGES
+from service.settings import KafkaSettings
+
+_log: Final = structlog.get_logger("kafka")
+
+
+class RebalanceObserver(Protocol):
+    def rebalanced(self, kind: str, assigned: int, paused: int) -> None: ...
+
+
+class KafkaSource:
+    """A consumer group's member. Used by one thread; `joined` and `lags` may be read by others."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        topic: str,
+        batch_messages: int,
+        observer: RebalanceObserver,
+    ) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._chunk_messages = min(batch_messages, CHUNK_MESSAGES)
+        self._observer = observer
+        self._protocol = first_protocol(settings)
+        self._committed: dict[Place, int] = {}
+        self._uncommitted = False  # messages were handed out whose offsets were not committed yet
+        self._statistics: dict[Place, dict[str, Any]] = {}
+        self._paused: set[Place] = set()
+        self._assigned: set[Place] = set()
+        self._unplaced: set[Place] = set()  # assigned, without an offset to begin at
+        self._trouble: KafkaError | None = None
+        self._refused: Refused | None = None
+        self._doubtful: Refused | None = None
+        self.joined = False
+        self.revocations = 0
+        self._subscribed = False
+        self._consumer = self._unsubscribed()
+
+    def _unsubscribed(self) -> Consumer:
+        config = consumer_config(self._settings)
+        config["group.protocol"] = self._protocol
+        if self._protocol == "classic":
+            config.setdefault("partition.assignment.strategy", "cooperative-sticky")
+        config |= {"error_cb": self._on_error, "stats_cb": self._on_statistics}
+        return new_client(Consumer, config)
+
+    def check(self) -> None:
+        """Whether brokers answer and the topic is there; to be called before `poll`.
+
+        Raises Unreachable or Refused.
+        """
+        deadline = time.monotonic() + CALL_SECONDS / 2
+        while True:
+            self._serve_callbacks(0)
+            try:
+                check_topic(self._consumer, self._topic, seconds=1)
+            except Unreachable as problem:
+                self._serve_callbacks(POLL_SECONDS)  # which know what is wrong
+                known = no_answer(self._trouble) if self._trouble else problem
+                if isinstance(known, Untrusted) or time.monotonic() > deadline:
+                    raise known from problem
+            else:
+                return
+
+    def _serve_callbacks(self, seconds: float) -> None:
+        message = cast("Message | None", self._consumer.poll(seconds))
+        # A group that is denied is told of once only, as soon as its coordinator was asked for.
+        if message is not None and (error := message.error()) is not None and is_final(error):
+            self._refused = self._cannot_read(error)
+        self._raise_refused()
+
+    def poll(self, *, wait: bool = True) -> Sequence[Message]:
+        if not self._subscribed:  # not earlier: a message that comes while `check` serves callbacks would be lost
+            self._consumer.subscribe(
+                [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            self._subscribed = True
+        if self._unplaced:
+            self._place()
+        # consume(N, t) would wait the whole t unless N arrive.
+        first = self._consumer.poll(POLL_SECONDS if wait else 0)
+        if first is None:
+            self._raise_refused()
+            return ()
+        read = [first, *self._consumer.consume(self._chunk_messages - 1, 0)]
+        messages = cast("list[Message]", read)
+        if any(map(ClientMessage.error, read)):
+            for message in messages:
+                if (error := message.error()) is not None:
+                    self._on_failure(error, message)
+            messages = [message for message in messages if message.error() is None]
+        self._raise_refused()
+        self._uncommitted |= bool(messages)
+        return messages
+
+    def _raise_refused(self) -> None:
+        if self._doubtful is not None:
+            refused, self._doubtful = self._doubtful, None
+            try:
+                check_topic(self._consumer, self._topic)
+            except WorldError:
+                self._refused = refused
+            else:
+                _log.warning("a login was refused, another one works", problem=str(refused))
+        if self._refused is not None:
+            raise self._refused
+
+    def _on_failure(self, error: KafkaError, message: Message) -> None:
+        if is_final(error):
+            self._refused = self._cannot_read(error)
+        elif error.code() in NO_CONSUMER_PROTOCOL and self._may_fall_back():
+            _log.info("the brokers have no KIP-848 groups, joining with the classic protocol")
+            self._consumer.close()
+            self._protocol = "classic"
+            self._consumer, self._subscribed = self._unsubscribed(), False
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+            self._unplaced.add((message.topic() or "", message.partition() or 0))
+        else:
+            _log.warning("the consumer reports a problem", problem=error.str(), code=error.name())
+
+    def _may_fall_back(self) -> bool:
+        return self._protocol == "consumer" and self._settings.group_protocol == "auto" and not self.joined
+
+    def _cannot_read(self, error: KafkaError) -> Refused:
+        return refusal(error, f"reading topic {self._topic} as group {self._settings.group_id}")
+
+    def _on_error(self, error: KafkaError) -> None:
+        if is_final(error):
+            refused = refusal(error, "the brokers refuse us")
+            # Renewing a login over a connection can fail (a second time within a second, KIP-368) where a new
+            # connection works: after the first success, a refusal is asked again.
+            self._doubtful, self._refused = (refused, None) if self.joined else (None, refused)
+        elif error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  says nothing of why
+            self._trouble = error
+
+    # --- assignment: callbacks run inside poll
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """The client resumes where the group committed; of partitions without an offset it tells `poll`.
+
+        Nothing is asked of brokers in here: it would hold up the other partitions, and list_topics makes the
+        next callback of the same poll abort the process.
+        """
+        consumer.incremental_assign(partitions)
+        self.joined = True
+        self._assigned.update((tp.topic, tp.partition) for tp in partitions)
+        self._rebalanced("assigned")
+
+    def _place(self) -> None:
+        """Give a position to partitions that have none. No offset, and one that is gone, share an error code."""
+        asked = [TopicPartition(*place) for place in self._unplaced]
+        try:
+            # Also makes a partition that is new known to this client.
+            numbers = check_topic(self._consumer, self._topic)
+            found = self._ask_committed(asked)
+            missing = [tp for tp in found if tp.offset < 0]
+            firsts = self._first_positions(numbers, missing) if missing else {}
+            for tp in found:
+                tp.offset = firsts.get(tp.partition, tp.offset)
+                self._check_not_overtaken(tp)
+            self._consumer.incremental_unassign(asked)
+            self._consumer.incremental_assign(found)
+        except (KafkaException, Unreachable) as problem:  # the next poll tries again
+            if isinstance(problem, KafkaException) and is_final(problem.args[0]):
+                raise self._cannot_read(problem.args[0]) from problem
+            _log.info("partitions without an offset wait for one", problem=str(problem))
+        else:
+            self._unplaced.clear()
+
+    def _first_positions(self, numbers: Collection[int], missing: list[TopicPartition]) -> dict[int, int]:
+        """Commit, and return, an offset for partitions without one; a later partition starts at its beginning."""
+        everywhere = [TopicPartition(self._topic, number) for number in numbers]
+        new_group = all(tp.offset < 0 for tp in self._ask_committed(everywhere))
+        start = self._settings.start if new_group else "earliest"
+        firsts = [self._starting(tp, start) for tp in (everywhere if new_group else missing)]
+        self._consumer.commit(offsets=firsts, asynchronous=False)
+        return {tp.partition: tp.offset for tp in firsts}
+
+    def _starting(self, tp: TopicPartition, start: str | datetime) -> TopicPartition:
+        low, high = self._consumer.get_watermark_offsets(tp, timeout=CALL_SECONDS, cached=False)
+        offset = high if start == "latest" else low
+        if isinstance(start, datetime):
+            asked = TopicPartition(tp.topic, tp.partition, int(start.timestamp() * 1000))
+            (answer,) = self._consumer.offsets_for_times([asked], timeout=CALL_SECONDS)
+            offset = answer.offset if answer.offset >= 0 else high
+        return TopicPartition(tp.topic, tp.partition, offset)
+
+    def _check_not_overtaken(self, tp: TopicPartition) -> None:
+        """An offset that is there after all is another member's, who was quicker to place the partition."""
+        low, high = self._consumer.get_watermark_offsets(tp, timeout=CALL_SECONDS, cached=False)
+        if not low <= tp.offset <= high:
+            raise Refused(
+                f"retention has overtaken group {self._settings.group_id} on {tp.topic}[{tp.partition}]: "
+                f"offset {tp.offset} is gone. Nothing was skipped: set the group's offsets "
+                "(kafka-consumer-groups --reset-offsets), start again"
+            )
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._forget(partitions)
+        consumer.incremental_unassign(partitions)
+        self._rebalanced("revoked")
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._forget(partitions)
+        consumer.incremental_unassign(partitions)
+        self._rebalanced("lost")
+
+    def _forget(self, partitions: list[TopicPartition]) -> None:
+        self.revocations += 1
+        for tp in partitions:
+            self._committed.pop((tp.topic, tp.partition), None)
+            self._statistics.pop((tp.topic, tp.partition), None)
+            self._paused.discard((tp.topic, tp.partition))
+            self._assigned.discard((tp.topic, tp.partition))
+            self._unplaced.discard((tp.topic, tp.partition))
+
+    def _rebalanced(self, kind: str) -> None:
+        assigned = sorted(number for _, number in self._assigned)
+        _log.info("partitions changed", kind=kind, topic=self._topic, assigned=assigned)
+        self._observer.rebalanced(kind, len(assigned), len(self._paused))
+
+    # --- offsets
+
+    def _ask_committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Raises KafkaException, for one partition's error too: no answer is not the answer "nothing"."""
+        positions = self._consumer.committed(partitions, timeout=CALL_SECONDS) if partitions else []
+        if errors := [position.error for position in positions if position.error is not None]:
+            raise KafkaException(errors[0])
+        return positions
+
+    def rewind(self) -> None:
+        try:
+            positions = self._ask_committed([TopicPartition(*place) for place in self._assigned - self._unplaced])
+            for position in positions:
+                known = position.offset if position.offset >= 0 else OFFSET_BEGINNING
+                self._consumer.seek(TopicPartition(position.topic, position.partition, known))
+            ours = [(position.topic, position.partition) for position in positions]
+            self._consumer.resume([TopicPartition(*place) for place in ours if place not in self._paused])
+        except KafkaException as failure:
+            raise as_delivery_error(failure, "asking for the committed offsets") from failure
+
+    def idle(self) -> None:
+        self._consumer.pause(self._consumer.assignment())
+        # Serves callbacks; a message that slips through is read again.
+        message = cast("Message | None", self._consumer.poll(POLL_SECONDS))
+        if message is not None and (error := message.error()) is not None:
+            self._on_failure(error, message)
+        self._raise_refused()
+
+    def pause(self, places: Collection[Place]) -> None:
+        self._paused.update(places)
+        self._consumer.pause([TopicPartition(*place) for place in places])
+
+    def commit(self, offsets: Offsets) -> None:
+        """Synchronous. Raises DeliveryError: then it may or may not have happened."""
+        wanted = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+        try:
+            committed = self._consumer.commit(offsets=wanted, asynchronous=False)
+        except KafkaException as failure:
+            raise as_delivery_error(failure, "committing offsets") from failure
+        for tp in committed or ():
+            if tp.error is not None:
+                raise as_delivery_error(KafkaException(tp.error), f"committing {tp.topic}[{tp.partition}]")
+        self.committed(offsets)
+
+    def committed(self, offsets: Offsets) -> None:
+        """Take note of offsets that were committed, here or in a transaction."""
+        self._committed.update(offsets)
+        self._uncommitted = False
+
+    def group_metadata(self) -> object:
+        return self._consumer.consumer_group_metadata()
+
+    def _on_statistics(self, text: str) -> None:
+        statistics = json.loads(text)
+        group = statistics.get("cgrp", {})
+        self.joined = self.joined or (group.get("state") == "up" and group.get("join_state") == "steady")
+        found: dict[Place, dict[str, Any]] = {}
+        for number, numbers in statistics.get("topics", {}).get(self._topic, {}).get("partitions", {}).items():
+            if (place := (self._topic, int(number))) in self._assigned:
+                found[place] = numbers
+        self._statistics = found
+
+    def lags(self) -> dict[Place, int]:
+        """Messages below the last stable offset that are not committed yet.
+
+        A transactional upstream leaves markers, which take offsets too: a partition read to its end lags by
+        nothing, whatever the numbers say.
+        """
+        lags: dict[Place, int] = {}
+        for place, numbers in list(self._statistics.items()):
+            stable = numbers["ls_offset"]
+            committed = self._committed.get(place, numbers["committed_offset"])
+            if committed < 0 or stable < 0:
+                continue
+            at_end = numbers["fetchq_cnt"] == 0 and numbers["next_offset"] >= stable
+            lags[place] = 0 if at_end and not self._uncommitted else max(0, stable - committed)
+        return lags
+
+    def close(self) -> None:
+        """Leave the group. May hang while brokers are away: the caller bounds it."""
+        self._consumer.close()

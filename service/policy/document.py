@@ -1,0 +1,181 @@
+"""A policy document as AWS reads it: text -> statements, as far as they can be read.
+
+Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
+"""
+
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+from urllib.parse import unquote, unquote_plus
+
+from service.policy.wildcards import Patterns, may_begin, overlap
+from service.policy.witnesses import WITNESSES, every_action, every_resource
+
+# The API takes 2,048 characters; URL-encoding makes up to three of one. What is beyond was never granted.
+MAX_POLICY_CHARACTERS: Final = 10_240
+
+
+@dataclass(frozen=True, eq=False)
+class Statement:
+    number: int
+    actions: tuple[str, ...]  # lower case; all actions but these if `inverted`
+    inverted: bool
+    resources: tuple[str, ...]  # lower case; all resources but these if `resources_inverted`
+    resources_inverted: bool
+    conditional: bool
+
+    @cached_property
+    def _names_every_resource(self) -> bool:
+        return any(map(every_resource, self.resources))
+
+    @property
+    def every_resource(self) -> bool:
+        return self._names_every_resource != self.resources_inverted
+
+    @property
+    def dead(self) -> bool:
+        """Whether it says nothing, whatever else the policy says."""
+        nowhere = self._names_every_resource if self.resources_inverted else not self.resources
+        nothing = any(map(every_action, self.actions)) if self.inverted else not self.actions
+        return nowhere or nothing
+
+    @property
+    def denies_everywhere(self) -> bool:
+        return not self.conditional and not self.resources_inverted and self.every_resource
+
+    @cached_property
+    def _fitting(self) -> "Patterns":
+        return Patterns(self.actions)
+
+    @cached_property
+    def _containing(self) -> "Patterns":
+        """Of patterns: whether they match all that another does. Only `*` can stand for the `*` of another."""
+        return Patterns(self.actions, any_one="[^*]")
+
+    def covered(self, witnesses: set[str]) -> set[str]:
+        """Those of the witnesses that the statement covers."""
+        named = self._fitting.among(witnesses, WITNESSES)
+        return witnesses - named if self.inverted else named
+
+    def covers(self, action: str) -> bool:
+        return self._fitting.fit(action) != self.inverted
+
+    def swallows(self, pattern: str) -> bool:
+        """Whether the statement covers all actions that the pattern fits."""
+        if self.inverted:
+            return not any(overlap(spared, pattern) for spared in self.actions)
+        return self._containing.fit(pattern)
+
+    def reaches(self, beginning: str) -> bool:
+        """Whether some ARN of this beginning fits the statement's resources."""
+        if self.resources_inverted:
+            return not self._names_every_resource
+        return any(may_begin(pattern, beginning) for pattern in self.resources)
+
+
+def parse(text: str) -> dict[str, object] | str:
+    """The document with lower-case keys, or the reason it cannot be read."""
+    try:
+        policy = _loads(text)
+        if isinstance(policy, str):  # JSON text is sometimes encoded as JSON once more on its way
+            policy = _loads(policy)
+        return _fold(policy) if isinstance(policy, dict) else "policy_not_an_object"
+    except RecursionError:
+        return "policy_too_deep"
+    except _TooLong:
+        return "policy_too_long"
+    except ValueError:
+        return "policy_not_json"
+
+
+class _TooLong(Exception):
+    pass
+
+
+def _loads(text: str) -> object:
+    if len(text) > MAX_POLICY_CHARACTERS:
+        raise _TooLong
+    for decode in (str, unquote):
+        with contextlib.suppress(ValueError):
+            return json.loads(decode(text), object_pairs_hook=_merge, strict=False)
+    return json.loads(unquote_plus(text), object_pairs_hook=_merge, strict=False)
+
+
+def _merge(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """Lower-case the keys. A key given twice holds all of its values: no reader may hide an `Allow`."""
+    merged: dict[str, object] = {}
+    for key, value in pairs:
+        folded = key.lower()
+        if folded in merged:
+            merged[folded] = [*_listed(merged[folded]), *_listed(value)]
+        else:
+            merged[folded] = value
+    return merged
+
+
+def _fold(document: dict[str, object]) -> dict[str, object]:
+    folded = _merge([(str(key), value) for key, value in document.items()])
+    folded["statement"] = [
+        _merge([(str(key), value) for key, value in statement.items()])
+        if isinstance(statement, dict)
+        else statement
+        for statement in _listed(folded.get("statement"))
+    ]
+    return folded
+
+
+def _listed(value: object) -> list[object]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def read(document: dict[str, object]) -> tuple[list[Statement], list[Statement], str | None]:
+    allows: list[Statement] = []
+    denies: list[Statement] = []
+    unread: str | None = None
+    for number, raw in enumerate(_listed(document.get("statement")), start=1):
+        effects = _effects(raw)
+        statement, whole = _statement(number, raw)
+        if "deny" in effects and "allow" not in effects:
+            if statement is not None and whole:
+                denies.append(statement)
+            continue
+        if statement is not None and "allow" in effects:
+            allows.append(statement)
+        if statement is None or not whole or effects != {"allow"}:
+            unread = "policy_statement_unreadable"
+    return allows, denies, unread
+
+
+def _effects(raw: object) -> set[str]:
+    values = _listed(raw.get("effect")) if isinstance(raw, dict) else []
+    return {value.lower() if isinstance(value, str) else "?" for value in values}
+
+
+def _statement(number: int, raw: object) -> tuple[Statement | None, bool]:
+    """The statement as far as it can be read, and whether all of it could."""
+    if not isinstance(raw, dict):
+        return None, False
+    actions, inverted, actions_whole = _patterns(raw, "action", "notaction")
+    resources, resources_inverted, resources_whole = _patterns(raw, "resource", "notresource")
+    if actions is None or resources is None:
+        return None, False
+    conditional = "condition" in raw and raw["condition"] != {}
+    statement = Statement(number, actions, inverted, resources, resources_inverted, conditional)
+    return statement, actions_whole and resources_whole
+
+
+def _patterns(raw: dict[str, object], plain: str, negated: str) -> tuple[tuple[str, ...] | None, bool, bool]:
+    if (plain in raw) == (negated in raw):
+        return None, False, False
+    inverted = negated in raw
+    values = _listed(raw[negated if inverted else plain])
+    texts = tuple(dict.fromkeys(value.lower() for value in values if isinstance(value, str)))
+    whole = all(isinstance(value, str) for value in values)
+    if inverted and not whole:
+        return None, False, False  # what an exception spares is unknown
+    return texts, inverted, whole
