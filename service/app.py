@@ -15,7 +15,7 @@ import structlog
 from service import context_file, tuning_file
 from service.avro.messages import AvroReader, connect
 from service.canary import Canary
-from service.context import UNKNOWN, Context
+from service.context import NO_CONTEXT, Context
 from service.detect import Detector
 from service.errors import Refused, SettingsError, Unreachable
 from service.finding import JSON, Format
@@ -27,15 +27,13 @@ from service.metrics import Metrics
 from service.ocsf_finding import OCSF
 from service.pipeline import Pipeline
 from service.probes import Probes
-from service.rules import RULES, STAGED
+from service.rules import EVERY_RULE
 from service.screen import Screen
 from service.settings import Settings
 from service.tuning import UNTUNED, Tuning
 from service.watchdog import LIMIT_SECONDS, Watchdog
 
-EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
-EXIT_REFUSED: Final = 3
 
 STOP_SECONDS: Final = 20.0  # the pod's grace period is longer
 WATCH_SECONDS: Final = 5.0
@@ -52,16 +50,15 @@ class Service:
         settings: Settings,
         stop: threading.Event | None = None,
         tuning: Tuning = UNTUNED,
-        context: Context = UNKNOWN,
+        context: Context = NO_CONTEXT,
     ) -> None:
         self.stop = stop or threading.Event()
-        detector = Detector((*RULES, *STAGED), tuning)
+        detector = Detector(EVERY_RULE, tuning)
         self.metrics = Metrics(detector.rules, settings.accounts.expected)
         self._settings = settings
         self._source = KafkaSource(
             settings.kafka,
             topic=settings.topics.events,
-            batch_messages=settings.limits.batch_messages,
             observer=self.metrics,
         )
         outputs = settings.topics.written
@@ -86,7 +83,7 @@ class Service:
             sink=self._sink,
             intake=self._intake,
             observer=self.metrics,
-            batch_messages=settings.limits.batch_messages,
+            max_outputs=settings.limits.batch_messages,
             expected_accounts=settings.accounts.expected,
         )
         self._awaited: str | None = "the brokers"
@@ -103,8 +100,7 @@ class Service:
         """Raises Refused. The group is left on the way out."""
         try:
             self._connect()
-            while not self.stop.is_set():
-                self._pipeline.run_once()
+            self._pipeline.run(self.stop)
         finally:
             self._sink.close()
             self._source.close()
@@ -174,7 +170,7 @@ class Service:
 def run(settings: Settings) -> int:
     """Run the service until SIGTERM or SIGINT. Returns the exit code. Raises SettingsError."""
     tuning = read_tuning(settings.tuning)
-    context = context_file.read(settings.context) if settings.context else UNKNOWN
+    context = context_file.read(settings.context) if settings.context else NO_CONTEXT
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -214,14 +210,13 @@ def read_tuning(path: Path | None) -> Tuning:
     if path is None:
         return UNTUNED
     tuning = tuning_file.read(path)
-    for suppression in tuning.suppressions:
-        if suppression.expired(datetime.now(UTC).date()):
-            _log.warning(
-                "a suppression has expired and suppresses nothing",
-                name=suppression.name,
-                owner=suppression.owner,
-                expired=suppression.expires.isoformat(),
-            )
+    for suppression in tuning.expired(datetime.now(UTC).date()):
+        _log.warning(
+            "a suppression has expired and suppresses nothing",
+            name=suppression.name,
+            owner=suppression.owner,
+            expired=suppression.expires.isoformat(),
+        )
     return tuning
 
 
@@ -230,8 +225,8 @@ def _guarded(work: Callable[[], None]) -> int:
         work()
     except Refused as refusal:
         _log.error("refused", problem=str(refusal))
-        return EXIT_REFUSED
+        return refusal.exit_code
     except Exception:  # noqa: BLE001  said once, in the log's own form
         _log.exception("the pipeline failed")
         return EXIT_FAILED
-    return EXIT_OK
+    return 0

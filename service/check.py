@@ -34,7 +34,7 @@ from service.kafka.clients import (
     producer_config,
     transactional_id,
 )
-from service.kafka.errors import in_words, is_final, no_answer, refusal
+from service.kafka.errors import ALL_BROKERS_DOWN, UNKNOWN_TOPIC, in_words, is_final, no_answer, refusal
 from service.settings import KafkaSettings, Settings
 
 ANSWER_SECONDS: Final = 3.0  # for a connection, its TLS and its login
@@ -83,15 +83,14 @@ def _tuning(path: Path | None) -> Iterator[Result]:
     yield Result(
         "ok", "tuning", f"{path}: {len(tuning.rules)} rules tuned, {len(tuning.suppressions)} suppressions"
     )
-    for suppression in tuning.suppressions:
-        if suppression.expired(datetime.now(UTC).date()):
-            said = f"expired on {suppression.expires}, suppresses nothing"
-            yield Result("warn", f"suppression {suppression.name}", said)
+    for suppression in tuning.expired(datetime.now(UTC).date()):
+        said = f"expired on {suppression.expires}, suppresses nothing"
+        yield Result("warn", f"suppression {suppression.name}", said)
 
 
 def _cluster(settings: Settings) -> Iterator[Result]:
     topics = settings.topics
-    admin = new_client(AdminClient, {**client_config(settings.kafka), **settings.kafka.properties})
+    admin = new_client(AdminClient, client_config(settings.kafka))
     limits: dict[str, int] = {}
     for topic, operation in (
         (topics.events, AclOperation.READ),
@@ -142,7 +141,7 @@ def _registry(settings: Settings) -> Result:
 def _brokers(settings: KafkaSettings, again: Callable[[], bool]) -> Iterator[Result]:
     """One for each bootstrap broker. Those that do not answer matter only where none does."""
     addresses = (settings.bootstrap_servers or "").split(",")
-    config = {**client_config(settings), **settings.properties}
+    config = client_config(settings)
     with ThreadPoolExecutor() as pool:
         ask = partial(_problem, config)
         problems = list(pool.map(ask, addresses))
@@ -166,7 +165,7 @@ def _problem(config: Mapping[str, Any], address: str) -> WorldError | None:
             client.list_topics(timeout=1)
         except KafkaException as failure:
             client.poll(POLL_SECONDS)  # serves error_cb
-            telling = [error for error in errors if error.code() != KafkaError._ALL_BROKERS_DOWN]  # noqa: SLF001
+            telling = [error for error in errors if error.code() != ALL_BROKERS_DOWN]
             error = telling[-1] if telling else failure.args[0]
             problem = refusal(error, "login refused") if is_final(error) else no_answer(error)
             if isinstance(problem, Refused | Untrusted) or time.monotonic() > deadline:
@@ -341,7 +340,7 @@ def _settled(ask: Callable[[], Answer | KafkaError]) -> Answer | KafkaError:
 
 
 def _failed(thing: str, error: KafkaError, when_denied: str) -> Result:
-    if error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001
+    if error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, UNKNOWN_TOPIC}:
         return Result("FAIL", thing, "missing: create it, or correct its name")
     denied = error.name().endswith("AUTHORIZATION_FAILED")
     return Result(

@@ -62,4 +62,3 @@ def is_account_id(text: str) -> bool:
 
 _NOTHING: Final = Account()
 NO_CONTEXT: Final = Context()
-UNKNOWN: Final = Context()

@@ -10,12 +10,23 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from service import finding as findings
 from service.event import Event, Unread
-from service.finding import RISK_SCORES, SEVERITIES, Finding, NotEvaluable, Origin, Reason, Tag, rfc3339
+from service.finding import (
+    RISK_SCORES,
+    SEVERITIES,
+    Finding,
+    NotEvaluable,
+    Origin,
+    Reason,
+    Tag,
+    bounded_record,
+    finding_id,
+    rfc3339,
+    session_key,
+)
 from service.rules import containment, pivots
 from service.rules.rule import Clause, Evaluation, Held, Rule, Verdict, ask, evaluate, severity
-from service.rules.tuned import STAGED, tuned
+from service.rules.tuned import tuned
 from service.tuning import UNTUNED, Tuning
 
 _NOWHERE: Final = Origin()
@@ -164,7 +175,7 @@ def _finding(match: Evaluation, event: Event, place: _Place, unread: Sequence[No
     level = rule.severity or severity(rule, event, live or clauses)
     return Finding(
         **event.once(_of_event),
-        finding_id=findings.finding_id(rule.id, event.record),
+        finding_id=finding_id(rule.id, event.record),
         rule_id=rule.id,
         rule_name=rule.name,
         rule_version=rule.version,
@@ -187,7 +198,7 @@ def _finding(match: Evaluation, event: Event, place: _Place, unread: Sequence[No
         related_finding_ids=[],
         origin=place.origin,
         envelope=place.envelope,
-        stage=rule.stage if live else STAGED,
+        stage=rule.stage if live else "staged",
     )
 
 
@@ -221,7 +232,7 @@ def _of_event(event: Event) -> dict[str, Any]:
         "policy_contents_unknown": any(_is_customers(arn) for arn in arns),
         "session_tags": [Tag(key, value) for key, value in tags] if tags else None,
         "issued_access_key_id": event.issued_access_key_id,
-        "session_key": findings.session_key(event.issued_access_key_id),
+        "session_key": session_key(event.issued_access_key_id),
         "source_ip": event.text("sourceIPAddress"),
         "vpc_endpoint_id": event.text("vpcEndpointId"),
         "user_agent": event.text("userAgent"),
@@ -231,7 +242,7 @@ def _of_event(event: Event) -> dict[str, Any]:
         "request_id": event.text("requestID"),
         "event_name": event.text("eventName"),
         "event_source": event.text("eventSource"),
-        "event": findings.bounded_record(event.record),
+        "event": bounded_record(event.record),
     }
 
 

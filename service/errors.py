@@ -1,24 +1,34 @@
-"""Every exception Tokentrail raises on purpose.
+"""Every exception Tokentrail raises on purpose, and what follows from each.
 
 ```
-TokentrailError
+TokentrailError          exit code 1
 ├── DecodeError          the message is bad: it becomes a dead letter, the stream goes on
 ├── SettingsError        a setting is wrong: one line each, exit code 2
 └── WorldError           the world is bad: nothing is committed
     ├── DeliveryError    findings, dead letters or offsets were not acknowledged: rewind, try again
     │   └── TooLarge     because one was larger than its topic takes: try again with less in it
     ├── SchemaUnavailable  the schema registry does not answer: what waits for it is read again later
-    ├── Unreachable      no broker answers: keep trying, stay not ready
+    ├── Unreachable      no broker answers: keep trying, stay not ready; exit code 3 of what does not wait
     │   └── Untrusted    because a certificate is not accepted, theirs or ours
     └── Refused          login refused, access denied, topic missing: one line, exit code 3
 ```
+
+Signals that never leave the module that asked: `inflate.Bomb`, `bulk.Unusual`.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 
 class TokentrailError(Exception):
-    pass
+    """`exit_code` is that of a command which it ends."""
+
+    exit_code: ClassVar[int] = 1
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """A line for people for each thing that is wrong."""
+        return (str(self),)
 
 
 class DecodeError(TokentrailError):
@@ -33,36 +43,46 @@ class DecodeError(TokentrailError):
 
 
 class SettingsError(TokentrailError):
-    """One or more wrong settings; `problems` holds a line for each, naming setting and source, no secret."""
+    """One or more wrong settings; each problem names setting and source, and no secret."""
+
+    exit_code = 2
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
+        self._problems = tuple(problems)
+
+    @property
+    def problems(self) -> Sequence[str]:
+        return self._problems
 
 
 class WorldError(TokentrailError):
-    pass
+    """Brokers, the registry or the machine do not do what is asked of them."""
 
 
 class DeliveryError(WorldError):
-    pass
+    """Nothing of the batch was committed, or nobody knows whether it was."""
 
 
 class TooLarge(DeliveryError):
-    pass
+    """A topic takes no message, or no batch, of that size."""
 
 
 class SchemaUnavailable(WorldError):
-    pass
+    """A schema cannot be had at the moment."""
 
 
 class Unreachable(WorldError):
-    pass
+    """Nobody answers; waiting may help."""
+
+    exit_code = 3
 
 
 class Untrusted(Unreachable):
-    pass
+    """The other side, or ours, is not who its certificate says; a new one helps."""
 
 
 class Refused(WorldError):
-    pass
+    """What no waiting changes: a login, an access right, a name."""
+
+    exit_code = 3

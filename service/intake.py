@@ -16,7 +16,7 @@ import structlog
 from service.batch import Batch, Message, Outgoing, place_of
 from service.canary import Canary, mark_of
 from service.cloudevent import cloudevent
-from service.context import UNKNOWN, Context
+from service.context import NO_CONTEXT, Context
 from service.dead_letter import dead_letter
 from service.detect import Detector
 from service.envelopes import DEFAULT_LIMIT, Ignored, Part, Record, Rejected, load, unwrap
@@ -31,6 +31,7 @@ Unwrap = Callable[[bytes, int], Sequence[Part]]
 
 # Brokers take messages of 1,048,588 bytes by default. A topic that takes less is met by trying with less.
 MAX_MESSAGE_BYTES: Final = 1_000_000
+MIN_MESSAGE_BYTES: Final = 15_000
 
 _MAX_QUIET: Final = 20_000  # AWS has about as many operations
 _MAX_NAMES: Final = 256  # characters of what is kept; real names are shorter
@@ -48,10 +49,9 @@ class Topics:
 
 
 class Intake:
-    """Holds nothing that a result depends on: a batch may be given up and its messages taken again.
+    """What a message gives depends on no earlier one: a batch may be given up and its messages taken again.
 
-    `format` is that of findings, `room` the most bytes a message may have, `moved_at` when it last got on, by
-    time.monotonic.
+    `format` is that of findings; `moved_at` is when it last got on, by time.monotonic.
     """
 
     def __init__(  # noqa: PLR0913  the parts are named where they are wired, in service.app
@@ -61,7 +61,7 @@ class Intake:
         *,
         unwrap: Unwrap = unwrap,
         limit: int = DEFAULT_LIMIT,
-        context: Context = UNKNOWN,
+        context: Context = NO_CONTEXT,
         canary: Canary | None = None,
         screen: Screen | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -78,12 +78,17 @@ class Intake:
         self._mostly_plain = True  # the last messages were; only speed depends on it
         self._turn = 0
         self.format: Format = JSON
-        self.room = MAX_MESSAGE_BYTES
+        self._room = MAX_MESSAGE_BYTES
         self.moved_at = time.monotonic()
 
-    def remember(self, batch: Batch) -> None:
+    def delivered(self, batch: Batch) -> None:
         """To be called when the batch was committed: its canaries are not believed again."""
+        self._room = MAX_MESSAGE_BYTES
         self._canary.remember(batch.marks)
+
+    def shrink(self) -> None:
+        """Make smaller messages until a batch is delivered: a topic did not take one."""
+        self._room = max(MIN_MESSAGE_BYTES, self._room // 4)
 
     def take(self, batch: Batch, messages: Sequence[Message], *, hurry: bool = False) -> set[int]:
         """Take messages of one topic. Returns the indices of those of which nothing could be read.
@@ -208,13 +213,13 @@ class Intake:
             if verdict != "no_match":
                 batch.verdicts[rule_id, verdict] += 1
         for rule_id, problem in detection.errors:
-            _log.error("a rule failed", rule=rule_id, exception=type(problem).__name__, **_told(message))
+            _log.error("a rule failed", rule=rule_id, exception=type(problem).__name__, **_place_fields(message))
         for found in map(self._context.of, detection.findings):
             finding = msgspec.structs.replace(found, canary=True) if canary else found
             batch.findings.append(finding)
             topic = self._topics.staged if finding.stage else self._topics.findings
             if topic is not None:
-                batch.outputs.append(cloudevent(topic, finding, self.format, now, self.room))
+                batch.outputs.append(cloudevent(topic, finding, self.format, now, self._room))
 
     def _is_canary(self, batch: Batch, message: Message, record: Mapping[str, Any], now: datetime) -> bool:
         """Whether the message has a mark that is to be believed; once in a batch, too."""
@@ -226,7 +231,7 @@ class Intake:
             result = "replayed"
         batch.canaries[result] += 1
         if result != "accepted":
-            _log.warning("a canary's mark is not believed", result=result, **_told(message))
+            _log.warning("a canary's mark is not believed", result=result, **_place_fields(message))
             return False
         batch.marks.add(mark)
         return True
@@ -237,7 +242,7 @@ class Intake:
         value = message.value() if whole else part.data
         problem = f"{part.reason}: {part.detail}"
         now = int(self._clock().timestamp() * 1000)
-        letter = dead_letter(message, value, problem, self.room)
+        letter = dead_letter(message, value, problem, self._room)
         batch.outputs.append(Outgoing(self._topics.dead_letters, *letter, now))
 
 
@@ -283,5 +288,5 @@ def _moment(kind: int, milliseconds: int) -> datetime | None:
         return None
 
 
-def _told(message: Message) -> dict[str, object]:
+def _place_fields(message: Message) -> dict[str, object]:
     return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}

@@ -29,7 +29,7 @@ _FIRST: Final = ("timestamp", "level", "logger", "event")
 
 def configure(
     level: Literal["debug", "info", "warning", "error"],
-    format: Literal["auto", "json", "text"],  # noqa: A002 -- the setting's own name
+    format: Literal["auto", "json", "text"],  # noqa: A002  the setting's own name
     stream: TextIO | None = None,
 ) -> None:
     """Send structlog and the root logger to `stream` (standard error by default), one line an entry.

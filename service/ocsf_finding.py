@@ -10,7 +10,7 @@ import msgspec
 
 from service import ocsf
 from service.finding import MAX_FINDING_BYTES, Finding, Format, Technique, without_event
-from service.rules import RULES, STAGED
+from service.rules import EVERY_RULE
 
 _PRODUCT: Final = ocsf.Product(
     uid="tokentrail", name="Tokentrail", vendor_name="Tokentrail", version=version("tokentrail")
@@ -19,7 +19,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ATTACK: Final = "https://attack.mitre.org"
 _NO_VERSION: Final = "unknown"
 
-_CONFIDENCES: Final = {rule.id: rule.confidence for rule in (*RULES, *STAGED)}
+_CONFIDENCES: Final = {rule.id: rule.confidence for rule in EVERY_RULE}
 _CONFIDENCE_IDS: Final = {"unknown": 0, "low": 1, "medium": 2, "high": 3}
 _RISK_LEVELS: Final = ("Info", "Low", "Medium", "High", "Critical")
 

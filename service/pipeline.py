@@ -8,6 +8,7 @@ Messages are taken in small chunks, which stay in the processor's cache. What ga
 by time, since to read it twice does no harm; what gave something is delivered as soon as no more waits.
 """
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -20,12 +21,12 @@ from service.accounts import Accounts
 from service.batch import Batch, Message, Offsets, Outgoing, Place, place_of
 from service.dead_letter import Limit
 from service.errors import DeliveryError, SchemaUnavailable, TooLarge
-from service.intake import MAX_MESSAGE_BYTES, Intake
+from service.intake import Intake
 
 CHUNK_MESSAGES: Final = 250
 COMMIT_SECONDS: Final = 0.2  # what gave nothing is committed so often
-MIN_MESSAGE_BYTES: Final = 15_000
 _WAIT_SECONDS: Final = 30.0  # the registry is asked again every 10 s at most
+_NEVER: Final = -math.inf
 
 _log: Final = structlog.get_logger("pipeline")
 
@@ -43,10 +44,16 @@ class Source(Protocol):
         """
 
     def rewind(self) -> None:
-        """Read again from what was committed, after `idle` too. Raises DeliveryError when that cannot be asked."""
+        """Read again from what was committed, after `idle` too.
+
+        Raises DeliveryError when that cannot be asked at the moment, Refused when it never can.
+        """
 
     def idle(self) -> None:
-        """Keep the membership for a moment without reading; a `rewind` has to follow before the next `poll`."""
+        """Keep the membership for a moment without reading; a `rewind` has to follow before the next `poll`.
+
+        Raises Refused.
+        """
 
     def pause(self, places: Collection[Place]) -> None:
         """Read these partitions no more, as long as they are ours."""
@@ -62,7 +69,7 @@ class Sink(Protocol):
         """
 
     def recover(self) -> None:
-        """Make the sink usable after a DeliveryError; calling it twice is safe. Raises DeliveryError."""
+        """Make the sink usable after a DeliveryError; twice is safe. Raises DeliveryError or Refused."""
 
 
 class Observer(Protocol):
@@ -83,7 +90,7 @@ class Pipeline:
         sink: Sink,
         intake: Intake,
         observer: Observer,
-        batch_messages: int = 5_000,
+        max_outputs: int = 5_000,
         commit_seconds: float = COMMIT_SECONDS,
         expected_accounts: Collection[str] = (),
     ) -> None:
@@ -91,14 +98,14 @@ class Pipeline:
         self._sink = sink
         self._intake = intake
         self._observer = observer
-        self._batch_messages = batch_messages
+        self._max_outputs = max_outputs
         self._commit_seconds = commit_seconds
         self._expected_accounts = expected_accounts
         self._batch: Batch | None = None  # what was read and not delivered yet
         self._revocations = source.revocations
-        self._delivered_at = -commit_seconds
+        self._delivered_at = _NEVER
         self._broken = False
-        self._waited_at = -_WAIT_SECONDS  # for the schema registry
+        self._waited_at = _NEVER  # for the schema registry
         self._limits: dict[Place, Limit] = defaultdict(Limit)  # of partitions that hold something unreadable
         self._moved_at = time.monotonic()
 
@@ -154,14 +161,14 @@ class Pipeline:
         try:
             unreadable = self._intake.take(batch, messages, hurry=full)
         except SchemaUnavailable as problem:
-            self._wait(problem)
+            self._put_off(problem)
             return False
-        self._waited_at = -_WAIT_SECONDS
+        self._waited_at = _NEVER
         if batch.outputs and batch.found_at is None:
             batch.found_at = self._moved_at
-        if (unreadable or self._limits) and self._too_much_unreadable(batch, messages, unreadable):
+        if (unreadable or self._limits) and self._pauses_rubbish(batch, messages, unreadable):
             return False
-        return full and len(batch.outputs) < self._batch_messages and not self._is_late()
+        return full and len(batch.outputs) < self._max_outputs and not self._is_late()
 
     def _new_batch(self) -> Batch:
         return Batch(polled_at=self._moved_at, accounts=Accounts(self._expected_accounts))
@@ -180,15 +187,14 @@ class Pipeline:
             self._sink.deliver(batch.outputs, batch.offsets)
         except DeliveryError as error:
             if isinstance(error, TooLarge):
-                self._intake.room = max(MIN_MESSAGE_BYTES, self._intake.room // 4)
+                self._intake.shrink()
             self._broken = True
             self._forget()
             self._observer.failed(batch)
             _log.warning("batch given up, will be read again", messages=batch.messages, problem=str(error))
             return 0
         self._delivered_at = time.monotonic()
-        self._intake.room = MAX_MESSAGE_BYTES
-        self._intake.remember(batch)
+        self._intake.delivered(batch)
         self._observer.committed(batch, self._delivered_at)
         return batch.messages
 
@@ -197,7 +203,7 @@ class Pipeline:
         self._batch = None
         self._limits.clear()
 
-    def _too_much_unreadable(self, batch: Batch, messages: Sequence[Message], unreadable: Collection[int]) -> bool:
+    def _pauses_rubbish(self, batch: Batch, messages: Sequence[Message], unreadable: Collection[int]) -> bool:
         """A partition full of rubbish is paused, not poured into the dead letters; the others go on."""
         of_places: dict[Place, list[bool]] = defaultdict(list)
         for index, message in enumerate(messages):
@@ -220,7 +226,7 @@ class Pipeline:
         self._rewind()
         return True
 
-    def _wait(self, problem: SchemaUnavailable) -> None:
+    def _put_off(self, problem: SchemaUnavailable) -> None:
         """Keep the membership and read the batch again: what cannot be read yet must not be lost."""
         self._forget()
         if not self._is_waiting():

@@ -58,7 +58,7 @@ def _handler(probes: dict[str, Probe], metrics: Callable[[], bytes]) -> type[Bas
             else:
                 self._answer(404, b"there are /livez, /readyz and /metrics\n", _TEXT)
 
-        do_HEAD = do_GET  # noqa: N815
+        do_HEAD = do_GET  # noqa: N815  the name is http.server's
 
         def _answer(self, status: int, body: bytes, kind: str) -> None:
             self.send_response(status)

@@ -13,7 +13,15 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from service.batch import Message, Outgoing
 from service.dead_letter import CUT_HEADER, PREFIX, TIMESTAMP_HEADER
 from service.errors import DeliveryError
-from service.kafka.clients import CALL_SECONDS, POLL_SECONDS, check_topic, client_config, producer_config
+from service.kafka.clients import (
+    CALL_SECONDS,
+    POLL_SECONDS,
+    check_topic,
+    consumer_config,
+    new_client,
+    producer_config,
+)
+from service.kafka.errors import PARTITION_EOF
 from service.kafka.sink import collector, produce
 from service.settings import Settings
 
@@ -29,19 +37,13 @@ def redrive(settings: Settings, *, dry_run: bool) -> Counter[str]:
     """
     kafka, topics = settings.kafka, settings.topics
     counts: Counter[str] = Counter()
-    reader = Consumer(
-        {
-            **client_config(kafka),
-            **kafka.properties,
-            **kafka.consumer_properties,
-            "group.id": kafka.group_id + GROUP_SUFFIX,
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-            "auto.offset.reset": "earliest",
-        }
-    )
-    writer = Producer(producer_config(kafka))
+    own = {
+        "group.id": kafka.group_id + GROUP_SUFFIX,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+    }
+    reader = new_client(Consumer, {**consumer_config(kafka), **own})
+    writer = new_client(Producer, producer_config(kafka))
     try:
         check_topic(reader, topics.dead_letters)
         check_topic(writer, topics.events)
@@ -88,7 +90,7 @@ def _batches(reader: Consumer, topic: str) -> Iterator[list[Message]]:
         for message in messages:
             if (error := message.error()) is None:
                 continue
-            if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  # public, though the name says otherwise
+            if error.code() != PARTITION_EOF:
                 raise KafkaException(error)
             unfinished.discard(message.partition() or 0)
         if letters := [message for message in messages if message.error() is None]:

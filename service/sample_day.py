@@ -76,7 +76,7 @@ GET_INVOICE = data.s3_object("GetObject", "brightwater-invoices", "$date/$hex.pd
 
 def sample_day(day: dt.date, seed: int = 1) -> list[dict[str, object]]:
     """About 6,000 records of `day` (UTC) in order of event time; the same for the same day and seed."""
-    rng = random.Random(seed)  # noqa: S311 - a repeatable sample, no secret
+    rng = random.Random(seed)  # noqa: S311  a repeatable sample, no secret
     steps = [*_ordinary_day(day, rng), *_reporting_portal(day), *_attack(day)]
     steps.sort(key=lambda step: step.at)
     records = [_record(step, rng) for step in steps]

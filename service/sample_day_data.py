@@ -13,7 +13,7 @@ COMPANY = "Brightwater Logistics"
 ACCOUNT_ID = "111122223333"
 REGIONS = ("eu-west-1", "eu-central-1", "us-east-1")
 BUCKETS = ("brightwater-parcels", "brightwater-invoices", "brightwater-telemetry", "brightwater-artifacts")
-SESSION_TOKEN = "EXAMPLE-SESSION-TOKEN"  # noqa: S105 - a placeholder, as its text says
+SESSION_TOKEN = "EXAMPLE-SESSION-TOKEN"  # noqa: S105  a placeholder, as its text says
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 
 READ, WRITE = True, False

@@ -34,7 +34,7 @@ from service.files import (
     told_to_end,
 )
 from service.finding import Finding, Origin
-from service.rules import RULES, STAGED
+from service.rules import EVERY_RULE, RULES
 from service.tuning import UNTUNED, Tuning
 
 _AVRO: Final = (b"Obj\x01", b"\xc3\x01")  # a container file, a single object
@@ -64,7 +64,7 @@ PLAIN: Final = Plan()
 
 
 @dataclass(slots=True)
-class FileReport(FileRead):
+class FileResult(FileRead):
     """What one file gave."""
 
     findings: list[Finding] = field(default_factory=list)
@@ -80,7 +80,7 @@ class FileReport(FileRead):
 
 def scan(
     files: Sequence[str], processes: int | None = None, schemas: Path | None = None, plan: Plan = PLAIN
-) -> Iterator[FileReport]:
+) -> Iterator[FileResult]:
     """A report for each file, in the order given, as they come. Large input uses all cores.
 
     `schemas` is a folder as the setting registry.schemas names one, for files that are an Avro single object.
@@ -88,7 +88,7 @@ def scan(
     yield from each(files, partial(scan_file, schemas=schemas, plan=plan), processes)
 
 
-def scan_file(file: str, schemas: Path | None = None, plan: Plan = PLAIN) -> FileReport:
+def scan_file(file: str, schemas: Path | None = None, plan: Plan = PLAIN) -> FileResult:
     """Read one file. Never raises for what the file holds or does not."""
     report = _by_pages(file, plan) or _by_blocks(file, schemas, plan)
     if report.rejected and report.problem is None:
@@ -97,7 +97,7 @@ def scan_file(file: str, schemas: Path | None = None, plan: Plan = PLAIN) -> Fil
     return report
 
 
-def _by_pages(file: str, plan: Plan) -> FileReport | None:
+def _by_pages(file: str, plan: Plan) -> FileResult | None:
     """The shortcut for CloudTrail's own files; None where it is none. The file is read again then."""
     if file == STANDARD_INPUT or plan.times:  # times are in the bytes of every record
         return None
@@ -108,7 +108,7 @@ def _by_pages(file: str, plan: Plan) -> FileReport | None:
     return None
 
 
-def _by_blocks(file: str, schemas: Path | None, plan: Plan) -> FileReport:
+def _by_blocks(file: str, schemas: Path | None, plan: Plan) -> FileResult:
     reading = _Reading(file, plan)
     try:
         reading.blocks(schemas)
@@ -147,8 +147,8 @@ class _Reading:
     """One file under a plan, and what it gave so far. `index` counts its parts."""
 
     def __init__(self, file: str, plan: Plan) -> None:
-        rules = (*RULES, *STAGED) if plan.staged else RULES
-        self.report = FileReport(file)
+        rules = EVERY_RULE if plan.staged else RULES
+        self.report = FileResult(file)
         self.index = 0
         self.plan = plan
         self.tunings = [tuning for tuning in (plan.tuning, plan.newer) if tuning is not None]
@@ -158,7 +158,7 @@ class _Reading:
         watched = {name for detector in self.detectors for rule in detector.rules for name in rule.watches}
         self.watched = frozenset(watched | ({published.WATCHED} if plan.published else set()))
         self.is_near_miss = self.detectors[0].is_near_miss
-        self.telling = frozenset(name.lower() for _, name in self.watched)
+        self.watched_names = frozenset(name.lower() for _, name in self.watched)
 
     def pages(self) -> None:
         """The shortcut for CloudTrail's own files. Raises Unusual, and what reading raises."""
@@ -208,7 +208,7 @@ class _Reading:
             return True
         begin = 0
         for record, end in zip(names, ends, strict=True):
-            if record.event_name.lower() in self.telling:
+            if record.event_name.lower() in self.watched_names:
                 self._take_all(unwrap(block[begin:end], 0, "documents"))
             else:
                 self._count((record,), "documents")
@@ -223,7 +223,7 @@ class _Reading:
 
     def _are_dull(self, names: Sequence[bulk.Names]) -> bool:
         """Whether none is watched, nor a near miss."""
-        return self.telling.isdisjoint(map(str.lower, {each.event_name for each in names}))
+        return self.watched_names.isdisjoint(map(str.lower, {each.event_name for each in names}))
 
     def _count(self, names: Sequence[bulk.Names], envelope: Envelope) -> None:
         self.report.records[envelope] += len(names)

@@ -44,7 +44,7 @@ class Screen:
 def _unframed(values: Sequence[bytes | None]) -> set[int]:
     """Those that do not begin and end as a JSON object does."""
     try:
-        if {value[0] for value in values} == {_OPENS} and {value[-1] for value in values} == {_CLOSES}:  # type: ignore[index]
+        if {value[0] for value in values} == {_OPENS} and {value[-1] for value in values} == {_CLOSES}:  # type: ignore[index]  # see below
             return set()
     except (IndexError, TypeError):  # one is empty, or a tombstone
         pass

@@ -20,10 +20,21 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from service import settings_sources as origins
 from service.errors import SettingsError
 from service.escape import printable
-from service.settings_sources import Name, Source, file_variant, is_property_table, variable
+from service.settings_sources import (
+    Layer,
+    Name,
+    explain,
+    file_variant,
+    from_environment,
+    from_file,
+    is_property_table,
+    named_file,
+    read_secrets,
+    tidy,
+    variable,
+)
 from service.settings_values import (
     AccountIds,
     AwsRegion,
@@ -182,7 +193,7 @@ class CanarySettings(_Section):
 
 
 class HttpSettings(_Section):
-    host: Text = "0.0.0.0"  # noqa: S104 -- a pod is scraped from outside
+    host: Text = "0.0.0.0"  # noqa: S104  a pod is scraped from outside
     """Address of /metrics, /livez and /readyz."""
     port: Annotated[Number, Field(ge=0, le=65535)] = 9464
     """Their port; 0 takes a free one, logged."""
@@ -197,7 +208,7 @@ class LogSettings(_Section):
 
 class LimitSettings(_Section):
     batch_messages: Annotated[Number, Field(ge=1, le=1_000_000)] = 5000
-    """Most messages in a poll, and most findings and dead letters in a transaction."""
+    """Most findings and dead letters in a transaction; a chunk of 250 messages may add its own to the last one."""
     decompressed_bytes: Annotated[Number, Field(ge=1024)] = 64 * 2**20
     """Most bytes a compressed message may unpack to."""
 
@@ -320,41 +331,41 @@ def load(
     problems: list[str] = []
     environ = os.environ if environ is None else environ
     sources = [
-        Source(copy.deepcopy(dict(flags)), lambda name: f"flag {flag(name)}"),
-        origins.from_environment(environ, _NAMES, problems),
+        Layer(copy.deepcopy(dict(flags)), lambda name: f"flag {flag(name)}"),
+        from_environment(environ, _NAMES, problems),
     ]
-    defaults = Source(dict(DEFAULT_FILES), lambda _: "the default")
+    defaults = Layer(dict(DEFAULT_FILES), lambda _: "the default")
     files: dict[str, Any] = {}
     try:
-        if config := origins.named_file("config", [*sources, defaults], cwd):
+        if config := named_file("config", [*sources, defaults], cwd):
             files["config"] = cwd / config[0]
-            sources.append(origins.from_file(*config))
+            sources.append(from_file(*config))
     except SettingsError as error:
         raise SettingsError([*problems, *error.problems]) from None
     for source in sources:
-        origins.tidy(source, _NAMES, problems)
-        origins.read_secrets(source, _SECRETS, cwd, problems)
+        tidy(source, _NAMES, problems)
+        read_secrets(source, _SECRETS, cwd, problems)
     for name in ("tuning", "context"):
         try:
-            if named := origins.named_file(name, [*sources, defaults], cwd):
+            if named := named_file(name, [*sources, defaults], cwd):
                 files[name] = cwd / named[0]
         except SettingsError as error:
             problems.extend(error.problems)
-    return _validated([Source(files, defaults.where), *sources, _of_aws(environ)], problems)
+    return _validated([Layer(files, defaults.where), *sources, _of_aws(environ)], problems)
 
 
-def _of_aws(environ: Mapping[str, str]) -> Source:
+def _of_aws(environ: Mapping[str, str]) -> Layer:
     name = next((name for name in ("AWS_REGION", "AWS_DEFAULT_REGION") if environ.get(name)), None)
-    return Source({"kafka": {"msk_iam_region": environ[name]}} if name else {}, lambda _: f"environment {name}")
+    return Layer({"kafka": {"msk_iam_region": environ[name]}} if name else {}, lambda _: f"environment {name}")
 
 
-def _validated(sources: Sequence[Source], problems: Sequence[str]) -> Settings:
+def _validated(sources: Sequence[Layer], problems: Sequence[str]) -> Settings:
     layers = tuple(InitSettingsSource(Settings, source.values) for source in sources)
     try:
         settings = Settings(_build_sources=(layers, {}))  # type: ignore[call-arg]  # see BaseSettings.__init__
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False)
-        problems = [*problems, *(origins.explain(detail, sources, _FIELDS) for detail in found)]
+        problems = [*problems, *(explain(detail, sources, _FIELDS) for detail in found)]
     else:
         if not problems:
             return settings

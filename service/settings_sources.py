@@ -19,7 +19,7 @@ Name = tuple[str, ...]  # ("kafka", "group_id"); that of a librdkafka property h
 
 
 @dataclass(frozen=True)
-class Source:
+class Layer:
     """What one source gives, nested as in the file; `where` says at which place in it a setting stands."""
 
     values: dict[str, Any]
@@ -49,11 +49,11 @@ def is_property_table(name: Name) -> bool:
 # --- the environment -------------------------------------------------------------------------------------------
 
 
-def from_environment(environ: Mapping[str, str], names: Iterable[Name], problems: list[str]) -> Source:
+def from_environment(environ: Mapping[str, str], names: Iterable[Name], problems: list[str]) -> Layer:
     known = {variable(name): name for name in names}
     ours = {key: text for key, text in sorted(environ.items()) if key.upper().startswith(PREFIX)}
     problems.extend(_unread({key: text for key, text in ours.items() if key not in known}, known))
-    source = Source({}, lambda name: f"environment {variable(name[:2])}")
+    source = Layer({}, lambda name: f"environment {variable(name[:2])}")
     for name, text in ((known[key], text) for key, text in ours.items() if key in known):
         table = source.values.setdefault(name[0], {}) if len(name) > 1 else source.values
         try:
@@ -104,7 +104,7 @@ def _json_object(text: str) -> dict[str, Any]:
 # --- files -----------------------------------------------------------------------------------------------------
 
 
-def named_file(key: str, sources: Sequence[Source], cwd: Path) -> tuple[Path, bytes] | None:
+def named_file(key: str, sources: Sequence[Layer], cwd: Path) -> tuple[Path, bytes] | None:
     """Path, as given, and content of the file that the first source with `key` names.
 
     The last source holds the default, which may be absent. Raises SettingsError.
@@ -127,7 +127,7 @@ def _why(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or "not a path"
 
 
-def from_file(path: Path, content: bytes) -> Source:
+def from_file(path: Path, content: bytes) -> Layer:
     """Raises SettingsError for a file that is not TOML, or names a configuration file."""
     shown = f"file {printable(str(path))}"
     try:
@@ -147,7 +147,7 @@ def from_file(path: Path, content: bytes) -> Source:
         line = next((lines[key] for key in outwards if key in lines), None)
         return shown if line is None else f"{shown}, line {line}"
 
-    source = Source(values, where)
+    source = Layer(values, where)
     if "config" in values:
         raise SettingsError([source.problem(("config",), "a file cannot name itself: remove it")])
     return source
@@ -183,7 +183,7 @@ def _leaves(table: dict[str, Any]) -> Iterator[tuple[Name, Any]]:
 # --- what merging the sources would hide ---------------------------------------------------------------------
 
 
-def tidy(source: Source, names: Iterable[Name], problems: list[str]) -> None:
+def tidy(source: Layer, names: Iterable[Name], problems: list[str]) -> None:
     """Refuse sections that are no tables; flatten librdkafka's dotted names where TOML made tables of them."""
     in_sections = [name for name in names if len(name) == 2]
     for section in sorted({name[0] for name in in_sections} & source.values.keys()):
@@ -196,7 +196,7 @@ def tidy(source: Source, names: Iterable[Name], problems: list[str]) -> None:
             table[key] = {".".join(path): value for path, value in _leaves(table[key])}
 
 
-def read_secrets(source: Source, secrets: Iterable[Name], cwd: Path, problems: list[str]) -> None:
+def read_secrets(source: Layer, secrets: Iterable[Name], cwd: Path, problems: list[str]) -> None:
     """Give each secret the content of the file that its `_file` variant names."""
     for secret in secrets:
         table, file = source.values.get(secret[0], {}), file_variant(secret)
@@ -241,7 +241,7 @@ _MUST: Final = {  # by the first word of the error's type
 }
 
 
-def explain(detail: ErrorDetails, sources: Sequence[Source], names: Iterable[Name]) -> str:
+def explain(detail: ErrorDetails, sources: Sequence[Layer], names: Iterable[Name]) -> str:
     """One line: the setting, what it must be, where it was given."""
     name = tuple(str(part) for part in detail["loc"] if part != "[key]")
     context = detail.get("ctx", {})
@@ -254,7 +254,7 @@ def explain(detail: ErrorDetails, sources: Sequence[Source], names: Iterable[Nam
     return _line(name, message, ", ".join(_places(name, sources)))
 
 
-def _places(name: Name, sources: Sequence[Source]) -> list[str]:
+def _places(name: Name, sources: Sequence[Layer]) -> list[str]:
     """Where `name` was given, or for a section (topics that must differ) each value in it; three at most."""
     winners = {path: source for source in reversed(sources) for path, _ in _leaves(source.values)}
     return [source.where(path) for path, source in winners.items() if path[: len(name)] == name][:3]

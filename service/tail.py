@@ -137,7 +137,7 @@ class Findings:
         return document
 
     def _avro(self, value: bytes) -> object:
-        from service.avro.read import read_whole  # noqa: PLC0415  fastavro, for those who write Avro
+        from service.avro.read import read_whole  # noqa: PLC0415  as below
 
         identity = value[1:_AVRO_HEADER]
         if value[:1] != b"\0" or len(identity) < _AVRO_HEADER - 1:
@@ -149,8 +149,8 @@ class Findings:
         return read_whole(self._reads[identity], value, _AVRO_HEADER, _MAX_FINDING_BYTES)
 
     def _compiled(self, schema_id: int) -> "Read":
-        from service.avro.read import Reads  # noqa: PLC0415
-        from service.avro.schema import ODD, UnusableSchema, parse  # noqa: PLC0415
+        from service.avro.read import Reads  # noqa: PLC0415  fastavro, for those who write Avro
+        from service.avro.schema import ODD, UnusableSchema, parse  # noqa: PLC0415  the same
 
         if self._registry is None:
             raise DecodeError("schema_unknown", "written in Avro, and registry.url is not set")

@@ -17,7 +17,7 @@ import msgspec
 from service.finding import Finding, Severity
 
 DAY_SECONDS: Final = 86_400
-EVERY_RULE: Final = "*"
+ANY_RULE: Final = "*"
 
 Stage = Literal["staged", "live"]
 
@@ -42,6 +42,11 @@ class RuleTuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     staged_clauses: frozenset[str] = frozenset()
     duration_over_seconds: int | None = None  # of duration-over-24h
     include_assumed_roles: bool = False  # of console-exchange
+
+    def chooses(self, option: str) -> bool:
+        """Whether the operator set it to anything but its default."""
+        chosen: bool = getattr(self, option) != getattr(_UNTUNED, option)
+        return chosen
 
     def __post_init__(self) -> None:
         limit = self.duration_over_seconds
@@ -85,7 +90,7 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def covers(self, finding: Finding, today: date, untuned: Severity | None = None) -> bool:
         """`untuned` is its severity by the table: lowering it for the pager's sake must not open the way here."""
-        if self.expired(today) or not ({finding.rule_id, EVERY_RULE} & self.rules):
+        if self.expired(today) or not ({finding.rule_id, ANY_RULE} & self.rules):
             return False
         principal = iam_principal(finding)
         by_root = finding.root_caller or (principal or "").endswith(":root")
@@ -108,6 +113,10 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def of(self, rule_id: str) -> RuleTuning:
         return self.rules.get(rule_id, _UNTUNED)
+
+    def expired(self, today: date) -> list[Suppression]:
+        """Those that suppress nothing any more, in old events either."""
+        return [suppression for suppression in self.suppressions if suppression.expired(today)]
 
     def suppression(self, finding: Finding, today: date, untuned: Severity | None = None) -> str | None:
         """The name of the first suppression that covers the finding."""

@@ -4,15 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from service.rules import RULES, STAGED
+from service.rules import EVERY_RULE
 from service.rules.rule import Rule
 from service.toml_tables import Tables
-from service.tuning import EVERY_RULE, RuleTuning, Suppression, Tuning
+from service.tuning import ANY_RULE, RuleTuning, Suppression, Tuning
 
-_OPTIONS: Final = {
-    "duration_over_seconds": "sts-federation-token-suspicious",
-    "include_assumed_roles": "signin-token-from-federated-session",
-}
+# The rule that each option belongs to.
+_OPTIONS: Final = {clause.option.name: rule.id for rule in EVERY_RULE for clause in rule.clauses if clause.option}
 
 
 def read(path: Path) -> Tuning:
@@ -28,7 +26,7 @@ def read(path: Path) -> Tuning:
 
 
 def _rules(tables: Tables) -> Iterator[tuple[str, RuleTuning]]:
-    known = {rule.id: rule for rule in (*RULES, *STAGED)}
+    known = {rule.id: rule for rule in EVERY_RULE}
     for rule_id, table in tables.named("rules").items():
         place = ("rules", rule_id)
         if rule_id not in known:
@@ -44,12 +42,12 @@ def _check(tables: Tables, place: tuple[str, str], rule: Rule, tuned: RuleTuning
         for name in sorted(getattr(tuned, field) - set(clauses)):
             tables.problem((*place, field), f"{name!r} is no clause of it; there are {', '.join(clauses)}")
     for option, owner in _OPTIONS.items():
-        if getattr(tuned, option) != getattr(RuleTuning(), option) and rule.id != owner:
+        if tuned.chooses(option) and rule.id != owner:
             tables.problem((*place, option), f"belongs to {owner}")
 
 
 def _suppressions(tables: Tables) -> Iterator[Suppression]:
-    known = {EVERY_RULE} | {rule.id for rule in (*RULES, *STAGED)}
+    known = {ANY_RULE} | {rule.id for rule in EVERY_RULE}
     names: set[str] = set()
     for number, table in enumerate(tables.array("suppressions")):
         place = ("suppressions", number)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from prometheus_client.metrics import MetricWrapperBase
 
-from service.cli.rules import EVERY_RULE, markdown
+from service.cli.rules import markdown
 from service.metrics import Metrics
-from service.rules import RULES
+from service.rules import EVERY_RULE, RULES
 from service.rules.rule import Rule
 from service.settings import describe
 

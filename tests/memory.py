@@ -11,6 +11,7 @@ import confluent_kafka
 
 from service.batch import Message, Offsets, Outgoing, Place
 from service.errors import DeliveryError, Refused, TooLarge
+from service.pipeline import CHUNK_MESSAGES
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -58,9 +59,9 @@ class MemoryTopic:
 class MemorySource:
     """A member of the topic's group. It starts where the group committed, else at the beginning."""
 
-    def __init__(self, topic: MemoryTopic, batch_messages: int = 5_000) -> None:
+    def __init__(self, topic: MemoryTopic, chunk_messages: int = CHUNK_MESSAGES) -> None:
         self._topic = topic
-        self._batch_messages = batch_messages
+        self._chunk_messages = chunk_messages
         self._positions = dict(topic.committed)
         self._paused: set[Place] = set()
         self.revocations = 0
@@ -73,7 +74,7 @@ class MemorySource:
             if (self._topic.name, number) in self._paused:
                 continue
             start = self._positions.get(number, 0)
-            taken = messages[start : start + self._batch_messages - len(batch)]
+            taken = messages[start : start + self._chunk_messages - len(batch)]
             self._positions[number] = start + len(taken)
             batch += taken
         return batch

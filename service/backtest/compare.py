@@ -12,12 +12,15 @@ import msgspec
 
 from service.detect import Detection
 from service.finding import Finding, Origin, Severity
+from service.rules import EVERY_RULE
 from service.tuning import RuleTuning, Tuning
 
 Kind = Literal["added", "removed", "changed", "same"]
 
-# Options of a rule, and the clause that each changes.
-_OPTIONS: Final = {"duration_over_seconds": "duration-over-24h", "include_assumed_roles": "console-exchange"}
+# The clause that each option changes.
+_OPTIONS: Final = {
+    clause.option.name: clause.name for rule in EVERY_RULE for clause in rule.clauses if clause.option
+}
 
 
 class Told(msgspec.Struct, frozen=True):

@@ -14,8 +14,8 @@ from service.detect import Detector
 from service.event import Event
 from service.finding import Finding, Origin, Severity, rfc3339
 from service.rules import federation_token_issued, federation_token_suspicious
-from service.rules.federation_token_suspicious import OVER_24_HOURS
 from service.rules.rule import Verdict
+from service.tuning import DAY_SECONDS
 
 ISSUED: Final = federation_token_issued.RULE.id
 SUSPICIOUS: Final = federation_token_suspicious.RULE.id
@@ -169,7 +169,7 @@ def _why_missed(record: Mapping[str, object], event: Event, clause: str) -> str:
 
 def _why_duration_missed(record: Mapping[str, object], event: Event) -> str:
     asked = event.seconds_requested
-    if isinstance(asked, int | float) and asked <= OVER_24_HOURS:
+    if isinstance(asked, int | float) and asked <= DAY_SECONDS:
         return "own-limit"
     text, own = published.duration_text(record), _parameter(record, "durationSeconds")
     if text is None:

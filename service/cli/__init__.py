@@ -1,4 +1,6 @@
-"""The command line: one file a command. Exit codes: 0 good, 1 partly failed, 2 wrong usage, 3 refused."""
+"""The command line: one file a command. Exit codes: 0 good, 1 partly failed, 2 wrong usage, 3 refused, or what
+was asked to be noticed (`scan --fail-on`, `check`) was found.
+"""
 
 import importlib
 import io
@@ -8,7 +10,7 @@ from typing import Final
 
 import click
 
-from service.errors import Refused, SettingsError, TokentrailError, Unreachable
+from service.errors import TokentrailError
 from service.escape import printable
 
 _COMMANDS: Final = {
@@ -71,16 +73,10 @@ def main() -> None:
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         complain(" ".join(error.format_message().split()) + hint)
         code = 2
-    except SettingsError as error:
+    except TokentrailError as error:
         for problem in error.problems:
             complain(problem)
-        code = 2
-    except (Refused, Unreachable) as error:
-        complain(str(error))
-        code = 3
-    except TokentrailError as error:
-        complain(str(error))
-        code = 1
+        code = error.exit_code
     except OSError as error:  # such as a full disk below standard output; click sees to closed pipes
         complain(str(error))
         sys.stdout = None  # or what is left would be tried, and told, once more on the way out

@@ -19,7 +19,7 @@ from service.cli.settings_flags import flags_of, settings_options
 from service.errors import SettingsError
 from service.finding import finding_id
 from service.kafka.clients import check_topic, new_client, producer_config
-from service.kafka.errors import as_delivery_error
+from service.kafka.errors import in_our_terms
 from service.kafka.sink import produce
 from service.rules import RULES
 from service.settings import Settings, load, require_bootstrap
@@ -110,7 +110,7 @@ def _send(producer: Producer, topic: str, key: str, trip: Trip) -> None:
 
     def on_delivery(error: KafkaError | None, message: Any) -> None:
         if error is not None:
-            raise as_delivery_error(KafkaException(error), f"producing to {topic}")
+            raise in_our_terms(KafkaException(error), f"producing to {topic}")
         trip.sent_to = f"{message.topic()}[{message.partition()}] at offset {message.offset()}"
 
     # Keyed as `feed` keys events, so that one canary after the other tries all partitions.

@@ -17,7 +17,7 @@ from service.feed.messages import Message, Reading, as_found, paced, wrapped
 from service.feed.wrap import SEVERAL, WRAPS, Wrap
 from service.files import find_files
 from service.kafka.sink import Feeder
-from service.scan import FileReport
+from service.scan import FileResult
 from service.settings import Settings, load, require_bootstrap
 
 _BATCH: Final = 100
@@ -101,7 +101,7 @@ def _wrap(shape: str | None, settings: Settings, topic: str) -> Wrap | None:
     if shape != "avro":
         return WRAPS[shape] if shape else None
     from service.avro.messages import connect  # noqa: PLC0415  # for those who ask for Avro
-    from service.feed.to_avro import avro  # noqa: PLC0415
+    from service.feed.to_avro import avro  # noqa: PLC0415  fastavro, for those who write Avro
 
     registry = connect(settings.registry)
     if registry is None:
@@ -115,7 +115,7 @@ def _messages(source: Reading, wrap: Wrap | None, most: int, counts: Counter[str
     return wrapped(source.records(), wrap, most, lambda records: counts.update(unreadable=records))
 
 
-def _problem(report: FileReport) -> str | None:
+def _problem(report: FileResult) -> str | None:
     rejected = sum(report.rejected.values())
     problem = report.problem or (f"{rejected} parts could not be read" if rejected else None)
     return problem and f"{report.file}: {problem}"

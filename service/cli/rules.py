@@ -6,10 +6,8 @@ from typing import Any
 import click
 
 from service.cli.table import cell, console, table
-from service.rules import RULES, STAGED
+from service.rules import EVERY_RULE
 from service.rules.rule import Rule
-
-EVERY_RULE = (*RULES, *STAGED)
 
 
 def catalogue(rule: Rule) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from service.context import NO_CONTEXT
 from service.files import find_files
 from service.finding import JSON, MAX_FINDING_BYTES, SEVERITIES, Finding, Severity
 from service.ocsf_finding import OCSF
-from service.scan import FileReport, Plan, scan
+from service.scan import FileResult, Plan, scan
 from service.tuning import UNTUNED, Tuning
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def command(  # noqa: PLR0913  one argument an option
     if not files:
         return 1
     view: View[Any] = CHANGES if compare else BESIDE if compare_published else FINDINGS
-    totals, counts, levels = FileReport("all files"), Counter[str](), set[Severity]()
+    totals, counts, levels = FileResult("all files"), Counter[str](), set[Severity]()
     shown: list[Finding | Change | Beside] = []
     for read in _with_progress(files, problems, processes, schemas, plan):
         kept = [row for row in view.rows(read) if _within(row, since, until)]
@@ -183,9 +183,8 @@ def _tuning(name: str | None) -> Tuning:
     if name in (None, NO_TUNING):
         return UNTUNED
     tuning = tuning_file.read(Path(name))
-    for suppression in tuning.suppressions:
-        if suppression.expired(datetime.now(UTC).date()):
-            complain(f"{name}: suppression {suppression.name!r} has expired and suppresses nothing")
+    for suppression in tuning.expired(datetime.now(UTC).date()):
+        complain(f"{name}: suppression {suppression.name!r} has expired and suppresses nothing")
     return tuning
 
 
@@ -209,7 +208,7 @@ def _write(rows: Iterable[Finding | Change | Beside], output: str) -> None:
     sys.stdout.buffer.flush()
 
 
-def _add(totals: FileReport, report: FileReport) -> None:
+def _add(totals: FileResult, report: FileResult) -> None:
     totals.records.update(report.records)
     totals.ignored.update(report.ignored)
     totals.rejected.update(report.rejected)
@@ -219,7 +218,7 @@ def _add(totals: FileReport, report: FileReport) -> None:
     totals.times.add(report.times)
 
 
-def _summary(files: int, bad: int, totals: FileReport, said: str) -> str:
+def _summary(files: int, bad: int, totals: FileResult, said: str) -> str:
     verdicts = Counter[str]()
     for (_, verdict), count in totals.verdicts.items():
         verdicts[verdict] += count
@@ -238,7 +237,7 @@ def _summary(files: int, bad: int, totals: FileReport, said: str) -> str:
 
 def _with_progress(
     files: list[str], problems: list[str], processes: int | None, schemas: Path | None, plan: Plan
-) -> Iterator[FileReport]:
+) -> Iterator[FileResult]:
     """The reports as they come; what is wrong with a file is said at once, and added to `problems`."""
     with progress("scanning", len(files)) as advance:
         for report in scan(files, processes, schemas, plan):

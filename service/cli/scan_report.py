@@ -11,7 +11,7 @@ from service.files import STANDARD_INPUT
 from service.finding import Finding
 from service.report.follow_ups import follow_ups, sought_of
 from service.report.page import Scanned, check_target, render, write
-from service.scan import FileReport
+from service.scan import FileResult
 
 
 class Page:
@@ -28,7 +28,7 @@ class Page:
         self._scanned.add(findings)
 
     def write(
-        self, files: Sequence[str], processes: int | None, problems: Sequence[str], totals: FileReport
+        self, files: Sequence[str], processes: int | None, problems: Sequence[str], totals: FileResult
     ) -> None:
         """Reads the files again, for what the sessions did that findings tell of."""
         scanned = self._scanned

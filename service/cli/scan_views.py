@@ -12,7 +12,7 @@ from service.backtest.compare import Change, Told
 from service.backtest.compare_published import REASONS, Beside, Ours
 from service.cli.table import COLUMNS, STYLES, cell, row, table
 from service.finding import SEVERITIES, Finding, Severity
-from service.scan import FileReport
+from service.scan import FileResult
 
 Row = TypeVar("Row", Finding, Change, Beside)
 
@@ -23,7 +23,7 @@ class View(Generic[Row]):
     `tells` nothing is counted, not printed.
     """
 
-    rows: Callable[[FileReport], Sequence[Row]]
+    rows: Callable[[FileResult], Sequence[Row]]
     labels: Callable[[Row], Iterator[str]]
     levels: Callable[[Row], Iterator[Severity]]
     said: Callable[[Counter[str]], str]

@@ -17,12 +17,12 @@ from service.cli.settings_flags import flags_of, settings_options
 from service.cli.table import STYLES, cell, console
 from service.errors import DecodeError, SchemaUnavailable
 from service.finding import SEVERITIES, Severity
-from service.rules import RULES, STAGED
+from service.rules import EVERY_RULE
 from service.settings import load, require_bootstrap
 from service.tail import Findings, Follower, Line, Start, Wanted, headers_of, line_of
 
 _WIDTHS = (20, 13, 36)  # of time, severity and rule; what comes behind them is as long as it is
-_RULE_IDS = [rule.id for rule in (*RULES, *STAGED)]
+_RULE_IDS = [rule.id for rule in EVERY_RULE]
 
 
 @click.command("tail")

@@ -7,12 +7,12 @@ GZIP: Final = b"\x1f\x8b"
 DEFLATE_RATIO: Final = 1_032  # the most bytes that deflate makes of one
 
 
-class TooLarge(Exception):
+class Bomb(Exception):
     pass
 
 
 def gunzip(data: bytes, limit: int) -> bytes:
-    """All members of a gzip stream. Raises zlib.error, or TooLarge beyond `limit` bytes."""
+    """All members of a gzip stream. Raises zlib.error, or Bomb beyond `limit` bytes."""
     pieces: list[bytes] = []
     made = 0
     while data.startswith(GZIP):
@@ -20,7 +20,7 @@ def gunzip(data: bytes, limit: int) -> bytes:
         pieces.append(member.decompress(data, limit - made + 1))
         made += len(pieces[-1])
         if made > limit:
-            raise TooLarge
+            raise Bomb
         if not member.eof:
             raise zlib.error("truncated")
         data = member.unused_data.lstrip(b"\0 \t\r\n")  # some writers pad

@@ -21,7 +21,7 @@ from msgspec import UNSET, Raw, UnsetType
 from service.envelopes import from_ecs, from_ocsf
 from service.envelopes.dotted import members
 from service.envelopes.glance import Glance, glance_at, nameless
-from service.envelopes.inflate import DEFLATE_RATIO, GZIP, TooLarge, gunzip
+from service.envelopes.inflate import DEFLATE_RATIO, GZIP, Bomb, gunzip
 from service.envelopes.mending import (
     BROKEN,
     OPENING_RECORDS,
@@ -208,7 +208,7 @@ class _Unwrapping:
         except zlib.error:
             self.left -= min(self.left, DEFLATE_RATIO * len(data))  # what it made before is not told
             yield Rejected(data, "gzip", "a damaged or truncated gzip stream")
-        except TooLarge:
+        except Bomb:
             self.left = 0
             yield Rejected(data, "too_large", "decompresses to more than the limit")
         else:

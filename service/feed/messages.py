@@ -16,7 +16,7 @@ from service.envelopes import Ignored, Record, load, unwrap
 from service.errors import DecodeError
 from service.feed.wrap import Wrap
 from service.files import MAX_DOCUMENT_BYTES, STANDARD_INPUT, blocks
-from service.scan import FileReport
+from service.scan import FileResult
 
 MAX_RECORD_BYTES: Final = 512 * 1024  # in a message of several: half of what a topic takes by default
 _SLICE_SECONDS: Final = 0.05
@@ -44,7 +44,7 @@ class Reading:
     """The records of files, one after the other, and how far that came."""
 
     files: Sequence[str]
-    reports: list[FileReport] = field(default_factory=list)  # of each file that was begun
+    reports: list[FileResult] = field(default_factory=list)  # of each file that was begun
     _finished: int = 0  # bytes of the files before the present one, as they lie on disk
     _present: int = 0  # bytes of the present one
     _given: int = 0  # bytes of the records given out of it
@@ -52,7 +52,7 @@ class Reading:
     def records(self) -> Iterator[Record]:
         """Every record of the files; what is none is counted in the file's report."""
         for file in self.files:
-            report = FileReport(file)
+            report = FileResult(file)
             self.reports.append(report)
             self._present = _size(file)
             for block in blocks(file, report):

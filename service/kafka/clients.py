@@ -18,7 +18,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from service.errors import SettingsError, Unreachable
-from service.kafka.errors import is_final, no_answer, refusal
+from service.kafka.errors import FATAL, UNSUPPORTED_FEATURE, is_final, no_answer, refusal
 from service.settings import KafkaSettings
 
 POLL_SECONDS: Final = 0.2  # a signal, and a rebalance, wait this long at most
@@ -32,12 +32,15 @@ CLASSIC_ONLY: Final = frozenset({"session.timeout.ms", "heartbeat.interval.ms", 
 Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
 # What a broker without KIP-848, or with another's static member of our name, answers; `fatal()` is no help.
-NO_CONSUMER_PROTOCOL: Final = frozenset(
-    {KafkaError._FATAL, KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}  # noqa: SLF001
-)
+NO_CONSUMER_PROTOCOL: Final = frozenset({FATAL, KafkaError.UNSUPPORTED_VERSION, UNSUPPORTED_FEATURE})
 
 
 def client_config(settings: KafkaSettings) -> dict[str, Any]:
+    """For a client that only asks: neither a consumer nor a producer of messages."""
+    return {**_common_config(settings), **settings.properties}
+
+
+def _common_config(settings: KafkaSettings) -> dict[str, Any]:
     config: dict[str, Any] = {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": "tokentrail",
@@ -69,7 +72,7 @@ def _mechanism(settings: KafkaSettings) -> dict[str, Any]:
 
 def consumer_config(settings: KafkaSettings) -> dict[str, Any]:
     return {
-        **client_config(settings),
+        **_common_config(settings),
         "group.id": settings.group_id,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -103,7 +106,7 @@ def first_protocol(settings: KafkaSettings) -> str:
 
 def producer_config(settings: KafkaSettings) -> dict[str, Any]:
     return {
-        **client_config(settings),
+        **_common_config(settings),
         "enable.idempotence": True,
         "compression.type": "gzip",  # some consumers of findings read no other
         "linger.ms": 0,
@@ -137,7 +140,7 @@ class Reachability:
     """Asks, with a client of its own, whether a broker answers at all."""
 
     def __init__(self, settings: KafkaSettings) -> None:
-        self._config = {**client_config(settings), **settings.properties}
+        self._config = client_config(settings)
 
     def __call__(self) -> bool:
         try:

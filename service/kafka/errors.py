@@ -7,10 +7,23 @@ from confluent_kafka import KafkaError, KafkaException
 
 from service.errors import DeliveryError, Refused, TooLarge, Unreachable, Untrusted
 
+# Errors that librdkafka itself makes. They are public, though an underscore begins their names:
+# https://docs.confluent.io/platform/current/clients/confluent-kafka-python/html/index.html#kafkaerror
+ALL_BROKERS_DOWN: Final = KafkaError._ALL_BROKERS_DOWN
+AUTHENTICATION: Final = KafkaError._AUTHENTICATION
+AUTO_OFFSET_RESET: Final = KafkaError._AUTO_OFFSET_RESET
+FATAL: Final = KafkaError._FATAL
+PARTITION_EOF: Final = KafkaError._PARTITION_EOF
+PURGE_QUEUE: Final = KafkaError._PURGE_QUEUE
+TIMED_OUT: Final = KafkaError._TIMED_OUT
+TRANSPORT: Final = KafkaError._TRANSPORT
+UNKNOWN_TOPIC: Final = KafkaError._UNKNOWN_TOPIC
+UNSUPPORTED_FEATURE: Final = KafkaError._UNSUPPORTED_FEATURE
+
 # Answers that no waiting changes: the login, an ACL, a name.
 _FINAL: Final = frozenset(
     {
-        KafkaError._AUTHENTICATION,  # noqa: SLF001  public, though the name says otherwise
+        AUTHENTICATION,
         KafkaError.SASL_AUTHENTICATION_FAILED,
         KafkaError.UNSUPPORTED_SASL_MECHANISM,
         KafkaError.ILLEGAL_SASL_STATE,
@@ -19,7 +32,7 @@ _FINAL: Final = frozenset(
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        UNKNOWN_TOPIC,
         KafkaError.TOPIC_EXCEPTION,
     }
 )
@@ -31,7 +44,7 @@ _ALERT: Final = re.compile(r"alert (?P<alert>[a-z ]*(certificate|ca)[a-z ]*)")
 
 def is_final(error: KafkaError) -> bool:
     """Whether no waiting changes it. Groups of KIP-848 wrap a denied access in a fatal error."""
-    wrapped = error.code() == KafkaError._FATAL and "authorization failed" in error.str()  # noqa: SLF001
+    wrapped = error.code() == FATAL and "authorization failed" in error.str()
     return wrapped or error.code() in _FINAL
 
 
@@ -61,7 +74,7 @@ def in_words(error: KafkaError) -> str:
     return text
 
 
-def as_delivery_error(failure: KafkaException, doing: str) -> DeliveryError | Refused:
+def in_our_terms(failure: KafkaException, doing: str) -> DeliveryError | Refused:
     error = failure.args[0]
     if is_final(error):
         return refusal(error, doing)

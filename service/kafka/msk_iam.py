@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 import structlog
-from aws_msk_iam_sasl_signer import MSKAuthTokenProvider  # type: ignore[import-untyped]
+from aws_msk_iam_sasl_signer import MSKAuthTokenProvider  # type: ignore[import-untyped]  # it has no types
 
 from service.errors import Refused
 from service.escape import printable

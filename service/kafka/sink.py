@@ -24,7 +24,7 @@ from service.kafka.clients import (
     producer_config,
     transactional_id,
 )
-from service.kafka.errors import as_delivery_error
+from service.kafka.errors import ALL_BROKERS_DOWN, PURGE_QUEUE, TIMED_OUT, TRANSPORT, in_our_terms
 from service.kafka.source import KafkaSource
 from service.settings import KafkaSettings
 
@@ -52,7 +52,7 @@ class AtLeastOnceSink:
         if flush(self._producer, self._stop) > 0 and not failures:
             raise DeliveryError("the brokers did not acknowledge a batch in time")
         if failures:
-            error = as_delivery_error(KafkaException(failures[0]), f"writing to {_topics_of(outputs)}")
+            error = in_our_terms(KafkaException(failures[0]), f"writing to {_topics_of(outputs)}")
             self._singly = isinstance(error, TooLarge)
             raise error
         self._singly = False
@@ -126,11 +126,11 @@ class ExactlyOnceSink:
             self._flush(self._producer, failures)
             self._finish(self._producer, wanted)
         except KafkaException as failure:
-            error = as_delivery_error(failure, f"in a transaction that writes to {_topics_of(outputs)}")
+            error = in_our_terms(failure, f"in a transaction that writes to {_topics_of(outputs)}")
             self._singly = isinstance(error, TooLarge)
             raise error from failure
         self._singly = False
-        self._source.committed(offsets)
+        self._source.note_committed(offsets)
 
     def _finish(self, producer: Producer, wanted: list[TopicPartition]) -> None:
         """Both calls may ignore their timeout when a broker dies under them, and then never return.
@@ -168,7 +168,7 @@ class ExactlyOnceSink:
             raise KafkaException(_cause(producer, failures))
 
     def _on_error(self, error: KafkaError) -> None:
-        self._disconnected |= error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)  # noqa: SLF001
+        self._disconnected |= error.code() in (TRANSPORT, ALL_BROKERS_DOWN)
 
     def recover(self) -> None:
         if self._producer is not None:
@@ -181,7 +181,7 @@ class ExactlyOnceSink:
                 check_topic(producer, topic)
         except KafkaException as failure:
             own = self._config["transactional.id"]
-            raise as_delivery_error(failure, f"starting a producer as {own}") from failure
+            raise in_our_terms(failure, f"starting a producer as {own}") from failure
         except Unreachable as error:
             raise DeliveryError(str(error)) from error
         producer.poll(0)  # what failed before it was ready does no harm
@@ -198,7 +198,7 @@ class ExactlyOnceSink:
             try:
                 producer.init_transactions(CALL_SECONDS / 2)
             except KafkaException as failure:
-                timed_out = failure.args[0].code() == KafkaError._TIMED_OUT  # noqa: SLF001
+                timed_out = failure.args[0].code() == TIMED_OUT
                 if not timed_out or self._stop.is_set() or time.monotonic() > deadline:
                     raise
             else:
@@ -211,13 +211,13 @@ class ExactlyOnceSink:
 
 def _cause(producer: Producer, failures: Sequence[KafkaError]) -> KafkaError:
     """What a message was refused for says most; that it was purged says only that the transaction is spoiled."""
-    if failures and failures[0].code() == KafkaError._PURGE_QUEUE:  # noqa: SLF001
+    if failures and failures[0].code() == PURGE_QUEUE:
         try:
             producer.begin_transaction()  # inside an open one it fails, with what spoiled that
         except KafkaException as failure:
             error: KafkaError = failure.args[0]
             return error
-    return failures[0] if failures else KafkaError(KafkaError._TRANSPORT)  # noqa: SLF001
+    return failures[0] if failures else KafkaError(TRANSPORT)
 
 
 def _topics_of(outputs: Sequence[Outgoing]) -> str:
@@ -274,7 +274,7 @@ def produce(producer: Producer, output: Outgoing, on_delivery: OnDelivery) -> No
                 raise DeliveryError("the producer's queue stays full") from full
             producer.poll(POLL_SECONDS)
         except KafkaException as failure:
-            raise as_delivery_error(failure, f"producing to {output.topic}") from failure
+            raise in_our_terms(failure, f"producing to {output.topic}") from failure
         else:
             return
 

@@ -27,7 +27,7 @@ from service.kafka.clients import (
     first_protocol,
     new_client,
 )
-from service.kafka.errors import as_delivery_error, is_final, no_answer, refusal
+from service.kafka.errors import ALL_BROKERS_DOWN, AUTO_OFFSET_RESET, in_our_terms, is_final, no_answer, refusal
 from service.pipeline import CHUNK_MESSAGES
 from service.settings import KafkaSettings
 
@@ -46,16 +46,14 @@ class KafkaSource:
         settings: KafkaSettings,
         *,
         topic: str,
-        batch_messages: int,
         observer: RebalanceObserver,
     ) -> None:
         self._settings = settings
         self._topic = topic
-        self._chunk_messages = min(batch_messages, CHUNK_MESSAGES)
         self._observer = observer
         self._protocol = first_protocol(settings)
         self._committed: dict[Place, int] = {}
-        self._uncommitted = False  # messages were handed out whose offsets were not committed yet
+        self._handed_out = False  # messages were handed out whose offsets were not committed yet
         self._statistics: dict[Place, dict[str, Any]] = {}
         self._paused: set[Place] = set()
         self._assigned: set[Place] = set()
@@ -114,7 +112,7 @@ class KafkaSource:
         if first is None:
             self._raise_refused()
             return ()
-        read = [first, *self._consumer.consume(self._chunk_messages - 1, 0)]
+        read = [first, *self._consumer.consume(CHUNK_MESSAGES - 1, 0)]
         messages = cast("list[Message]", read)
         if any(map(ClientMessage.error, read)):
             for message in messages:
@@ -122,7 +120,7 @@ class KafkaSource:
                     self._on_failure(error, message)
             messages = [message for message in messages if message.error() is None]
         self._raise_refused()
-        self._uncommitted |= bool(messages)
+        self._handed_out |= bool(messages)
         return messages
 
     def _raise_refused(self) -> None:
@@ -145,7 +143,7 @@ class KafkaSource:
             self._consumer.close()
             self._protocol = "classic"
             self._consumer, self._subscribed = self._unsubscribed(), False
-        elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+        elif error.code() == AUTO_OFFSET_RESET:
             self._unplaced.add((message.topic() or "", message.partition() or 0))
         else:
             _log.warning("the consumer reports a problem", problem=error.str(), code=error.name())
@@ -162,7 +160,7 @@ class KafkaSource:
             # Renewing a login over a connection can fail (a second time within a second, KIP-368) where a new
             # connection works: after the first success, a refusal is asked again.
             self._doubtful, self._refused = (refused, None) if self.joined else (None, refused)
-        elif error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  says nothing of why
+        elif error.code() != ALL_BROKERS_DOWN:  # it says nothing of why
             self._trouble = error
 
     # --- assignment: callbacks run inside poll
@@ -269,7 +267,7 @@ class KafkaSource:
             ours = [(position.topic, position.partition) for position in positions]
             self._consumer.resume([TopicPartition(*place) for place in ours if place not in self._paused])
         except KafkaException as failure:
-            raise as_delivery_error(failure, "asking for the committed offsets") from failure
+            raise in_our_terms(failure, "asking for the committed offsets") from failure
 
     def idle(self) -> None:
         self._consumer.pause(self._consumer.assignment())
@@ -289,16 +287,16 @@ class KafkaSource:
         try:
             committed = self._consumer.commit(offsets=wanted, asynchronous=False)
         except KafkaException as failure:
-            raise as_delivery_error(failure, "committing offsets") from failure
+            raise in_our_terms(failure, "committing offsets") from failure
         for tp in committed or ():
             if tp.error is not None:
-                raise as_delivery_error(KafkaException(tp.error), f"committing {tp.topic}[{tp.partition}]")
-        self.committed(offsets)
+                raise in_our_terms(KafkaException(tp.error), f"committing {tp.topic}[{tp.partition}]")
+        self.note_committed(offsets)
 
-    def committed(self, offsets: Offsets) -> None:
+    def note_committed(self, offsets: Offsets) -> None:
         """Take note of offsets that were committed, here or in a transaction."""
         self._committed.update(offsets)
-        self._uncommitted = False
+        self._handed_out = False
 
     def group_metadata(self) -> object:
         return self._consumer.consumer_group_metadata()
@@ -326,7 +324,7 @@ class KafkaSource:
             if committed < 0 or stable < 0:
                 continue
             at_end = numbers["fetchq_cnt"] == 0 and numbers["next_offset"] >= stable
-            lags[place] = 0 if at_end and not self._uncommitted else max(0, stable - committed)
+            lags[place] = 0 if at_end and not self._handed_out else max(0, stable - committed)
         return lags
 
     def close(self) -> None:

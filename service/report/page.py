@@ -25,8 +25,8 @@ from service.finding import SEVERITIES, Finding, Severity, rfc3339
 from service.report import model, timeline
 from service.report.follow_ups import Followed, Sought
 from service.report.model import worst_first
-from service.rules import RULES, STAGED
-from service.scan import FileReport
+from service.rules import EVERY_RULE
+from service.scan import FileResult
 from service.shortlist import Shortlist
 
 SUFFIX: Final = ".html"
@@ -56,7 +56,7 @@ class Scanned:
     unread_again: bool = False  # standard input cannot be read twice, so nothing follows from it
     files: int = 0
     problems: list[str] = field(default_factory=list)
-    totals: FileReport = field(default_factory=lambda: FileReport("all files"))
+    totals: FileResult = field(default_factory=lambda: FileResult("all files"))
 
     def add(self, findings: Sequence[Finding]) -> None:
         new = self.findings.add(findings)
@@ -139,9 +139,9 @@ def _digest(style: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}"
 
 
-def _verdicts(totals: FileReport) -> list[tuple[str, list[int]]]:
+def _verdicts(totals: FileResult) -> list[tuple[str, list[int]]]:
     """Each rule with how many matches, matches that were suppressed, unreadable events and errors it had."""
-    rules = [rule.id for rule in (*RULES, *STAGED) if any(known == rule.id for known, _ in totals.verdicts)]
+    rules = [rule.id for rule in EVERY_RULE if any(known == rule.id for known, _ in totals.verdicts)]
     kinds = ("match", "suppressed", "not_evaluable", "error")
     return [(rule, [totals.verdicts[rule, kind] for kind in kinds]) for rule in rules]
 

@@ -17,8 +17,10 @@ RULES: Final[tuple[Rule, ...]] = (
     signin_token_federated.RULE,
 )
 
-# On trial: tested like the others, not applied by `run` and `scan`.
+# On trial: applied by `run` and by `scan --staged`; findings carry the stage, and go to `topics.staged`.
 STAGED: Final[tuple[Rule, ...]] = (
     console_login_federated.RULE,
     federated_user_changes_iam.RULE,
 )
+
+EVERY_RULE: Final = (*RULES, *STAGED)

@@ -8,9 +8,8 @@ from service.event import Event, Unread
 from service.finding import Technique
 from service.policy import Grade
 from service.rules import response
-from service.rules.rule import Answer, Case, Clause, Held, Rule
-
-OVER_24_HOURS: Final = 86_400
+from service.rules.rule import Answer, Case, Clause, Held, Option, Rule
+from service.tuning import DAY_SECONDS
 
 _MANAGED: Final = re.compile(r"arn:aws[a-z-]*:iam::aws:policy/(?:[^/]+/)*(?P<name>[^/]+)")
 _ADMINISTRATOR: Final = re.compile(r"arn:aws[a-z-]*:iam::aws:policy/AdministratorAccess")
@@ -44,7 +43,7 @@ def longer_than(limit: int) -> Callable[[Event], Answer]:
             return None
         effective = event.seconds_effective
         note = f"; the session gets {effective:,} s" if effective is not None and effective < seconds else ""
-        over = "over 24 hours" if limit == OVER_24_HOURS else f"over the limit of {limit:,} s that is set here"
+        over = "over 24 hours" if limit == DAY_SECONDS else f"over the limit of {limit:,} s that is set here"
         return Held("requestParameters.durationSeconds", seconds, f"{seconds:,} s were asked for, {over}{note}.")
 
     return check
@@ -87,7 +86,7 @@ def _inline(grade: Grade, note: str) -> Callable[[Event], Answer]:
 
 
 def _is_admin_for_long(event: Event, clauses: Sequence[str]) -> bool:
-    return not _ADMIN_CLAUSES.isdisjoint(clauses) and (event.seconds_effective or 0) > OVER_24_HOURS
+    return not _ADMIN_CLAUSES.isdisjoint(clauses) and (event.seconds_effective or 0) > DAY_SECONDS
 
 
 _NO_IAM_BY_API: Final = (
@@ -108,7 +107,7 @@ def _title(event: Event, clauses: Sequence[str]) -> str:
         asked.append("a powerful policy")
     if "duration-over-24h" in clauses:
         seconds = event.seconds_requested
-        day = isinstance(seconds, int | float) and seconds > OVER_24_HOURS
+        day = isinstance(seconds, int | float) and seconds > DAY_SECONDS
         asked.append("more than 24 hours" if day else "longer than is allowed here")
     failed = "in vain " if event.outcome == "failure" else ""
     name = f", named {response.plain(event.federated_user_name)}," if event.federated_user_name else ""
@@ -141,7 +140,8 @@ RULE = Rule(
         Clause(
             name="duration-over-24h",
             holds_when="requested seconds are more than 86,400",
-            check=longer_than(OVER_24_HOURS),
+            check=longer_than(DAY_SECONDS),
+            option=Option("duration_over_seconds", longer_than),
         ),
         Clause(
             name="administrator-access-policy",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from service.event import Event, Unread
 from service.finding import SEVERITIES, NotEvaluable, Severity, Technique
@@ -26,11 +26,20 @@ class Held:
 Answer = Held | Unread | None
 
 
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What an operator may set for a clause: a field of `RuleTuning`, and the check that its value makes."""
+
+    name: str
+    check_with: Callable[[Any], Callable[[Event], Answer]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clause:
     name: str
     holds_when: str
     check: Callable[[Event], Answer]
+    option: Option | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from service.event import Event
 from service.finding import Technique
 from service.rules import response
-from service.rules.rule import Case, Clause, Held, Rule
+from service.rules.rule import Case, Clause, Held, Option, Rule
 
 
 def _by_federated_user(event: Event) -> Held | None:
@@ -20,7 +20,7 @@ def _by_federated_user(event: Event) -> Held | None:
     )
 
 
-def by_any_session(event: Event) -> Held | None:
+def _by_any_session(event: Event) -> Held | None:
     """By an assumed role too, where an operator asks for it."""
     if event.principal_type != "AssumedRole":
         return _by_federated_user(event)
@@ -60,6 +60,7 @@ RULE = Rule(
             name="console-exchange",
             holds_when="userIdentity.type of a GetSigninToken is FederatedUser",
             check=_by_federated_user,
+            option=Option("include_assumed_roles", lambda _included: _by_any_session),
         ),
     ),
     cases=(Case("always", "high"),),

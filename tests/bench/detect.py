@@ -20,7 +20,7 @@ from typing import Any, Final
 from service.detect import Detector
 from service.finding import Finding, Origin, to_json
 from service.ocsf_finding import to_ocsf
-from service.rules import RULES, STAGED
+from service.rules import EVERY_RULE
 
 Json = Any
 EVENTS: Final = 200  # in a round
@@ -274,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    random, detector = Random(options.seed), Detector((*RULES, *STAGED))
+    random, detector = Random(options.seed), Detector(EVERY_RULE)
     rounds: dict[Kind, list[Round]] = {kind: [] for kind in KINDS}
     for _ in range(options.rounds):
         for kind in KINDS:

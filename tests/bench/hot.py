@@ -21,7 +21,7 @@ from service.envelopes import unwrap
 from service.envelopes.glance import Names, glance_at, names_of
 from service.intake import Intake, Topics
 from service.pipeline import CHUNK_MESSAGES
-from service.rules import RULES, STAGED
+from service.rules import EVERY_RULE
 from service.screen import HIDING, Screen
 from tests.bench.data import records
 
@@ -35,7 +35,7 @@ def steps() -> dict[str, Step]:
     syntax, array, undecoded = (
         msgspec.json.Decoder(kind) for kind in (msgspec.Raw, list[Names], list[msgspec.Raw])
     )
-    detector = Detector((*RULES, *STAGED))
+    detector = Detector(EVERY_RULE)
     quiet = {names_of(value) for value in records(20_000, 0, watched_every=0)}
     one, four, five, hiding = map(BytesAhoCorasick, (_FOUR[:1], _FOUR, (*_FOUR, b"H4sI"), HIDING))
     return {

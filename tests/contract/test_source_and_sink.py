@@ -18,7 +18,7 @@ from service.batch import Message, Offsets, Outgoing
 from service.errors import DeliveryError, Refused
 from service.kafka.sink import AtLeastOnceSink, ExactlyOnceSink
 from service.kafka.source import KafkaSource
-from service.pipeline import Sink, Source
+from service.pipeline import CHUNK_MESSAGES, Sink, Source
 from service.settings import KafkaSettings
 from tests.broker import Kafka, poll_until
 from tests.memory import Headers, MemorySink, MemorySource, MemoryTopic
@@ -55,7 +55,7 @@ class Backend(Protocol):
         *,
         partition: int = 0,
     ) -> None: ...
-    def join(self, events: str, outputs: Sequence[str], batch_messages: int = 1_000) -> Member: ...
+    def join(self, events: str, outputs: Sequence[str]) -> Member: ...
     def leave(self, member: Member) -> None: ...
     def published(self, topic: str) -> Sequence[Message]: ...
 
@@ -83,10 +83,10 @@ class InMemory:
     ) -> None:
         self._topics[topic].append(value, key, headers, partition=partition)
 
-    def join(self, events: str, outputs: Sequence[str], batch_messages: int = 1_000) -> Member:
+    def join(self, events: str, outputs: Sequence[str]) -> Member:
         topic = self._topics[events]
         sink = MemorySink(topic, [self._topics[output] for output in outputs])
-        return Member(MemorySource(topic, batch_messages), sink)
+        return Member(MemorySource(topic), sink)
 
     def leave(self, member: Member) -> None:
         pass
@@ -140,7 +140,6 @@ class OnKafka:
         self,
         events: str,
         outputs: Sequence[str],
-        batch_messages: int = 1_000,
         *,
         stopped_after_ms: int = 60_000,
     ) -> Member:
@@ -157,7 +156,7 @@ class OnKafka:
                 "producer_properties": {"message.timeout.ms": "2000"},
             }
         )
-        source = KafkaSource(settings, topic=events, batch_messages=batch_messages, observer=Unobserved())
+        source = KafkaSource(settings, topic=events, observer=Unobserved())
         sink = (
             AtLeastOnceSink(settings, source, outputs, threading.Event())
             if self.mode == "at-least-once"
@@ -263,16 +262,18 @@ def test_messages_come_in_the_order_of_their_partition(backend: Backend) -> None
         assert values(of_partition) == [b"%d" % number for number in range(partition, 30, 3)]
 
 
-def test_a_poll_gives_no_more_than_a_batch_and_nothing_when_there_is_nothing(backend: Backend) -> None:
+def test_a_poll_gives_no_more_than_a_chunk_and_nothing_when_there_is_nothing(backend: Backend) -> None:
     events = backend.new_topic()
-    for number in range(5):
-        backend.send(events, b"%d" % number)
-    source = backend.join(events, [], batch_messages=2).source
-    batches = [poll_until(source.poll, "a batch") for _ in range(3)]
-    assert max(len(batch) for batch in batches) == 2
-    found = [value for batch in batches for value in values(batch)]
-    found += values(read(source, 5 - len(found)))
-    assert found == [b"0", b"1", b"2", b"3", b"4"]
+    sent = [b"%d" % number for number in range(CHUNK_MESSAGES + 5)]
+    for value in sent:
+        backend.send(events, value)
+    source = backend.join(events, []).source
+    found: list[bytes | None] = []
+    while len(found) < len(sent):
+        chunk = poll_until(source.poll, "a chunk")
+        assert len(chunk) <= CHUNK_MESSAGES
+        found += values(chunk)
+    assert found == sent
     assert list(source.poll()) == []
 
 

@@ -23,14 +23,14 @@ from service.detect import Detector
 from service.envelopes import DEFAULT_LIMIT, Ignored, Record, Rejected, load, unwrap
 from service.errors import DecodeError
 from service.intake import Intake, Topics
-from service.rules import RULES, STAGED
+from service.rules import EVERY_RULE
 from service.screen import Screen
 from tests.fuzz.fuzz_core import Figures, Target, main, make, odd
 from tests.fuzz.fuzz_shipped import make_ecs, make_ocsf
 from tests.unit.strategies import base64_gzip
 
 NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-RULES_OF_ALL: Final = (*RULES, *STAGED)
+RULES_OF_ALL: Final = EVERY_RULE
 DETECTOR: Final = Detector(RULES_OF_ALL)
 NAMES: Final = sorted({name for rule in RULES_OF_ALL for name in rule.watches})
 QUIET: Final = b'{"eventSource": "s3.amazonaws.com", "eventName": "GetObject", "eventID": "quiet"}'

@@ -18,7 +18,7 @@ class Ignored:
 
 def source(broker: Kafka, topic: str, **settings: Any) -> KafkaSource:
     kafka = KafkaSettings(bootstrap_servers=broker.bootstrap, group_id=f"group-{topic}", **settings)
-    return KafkaSource(kafka, topic=topic, batch_messages=100, observer=Ignored())
+    return KafkaSource(kafka, topic=topic, observer=Ignored())
 
 
 def test_checks_take_no_message_away(broker: Kafka, topic: str) -> None:

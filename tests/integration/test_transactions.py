@@ -50,7 +50,7 @@ def test_a_transaction_that_does_not_end_is_given_up_and_done_again(cluster: Clu
     events, findings = kafka.new_topic(), kafka.new_topic()
     feed(kafka, events, [(0, b"%d" % number) for number in range(10)])
     settings = KafkaSettings(bootstrap_servers=cluster.bootstrap, group_id="held-up")
-    source = HeldUp(settings, topic=events, batch_messages=100, observer=Ignored())
+    source = HeldUp(settings, topic=events, observer=Ignored())
     source.held_up, source.cluster = threading.Event(), cluster
     sink = ExactlyOnceSink(settings, source, [findings], threading.Event(), lambda: None)
     source.check()

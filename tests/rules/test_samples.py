@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from service.detect import Detector
-from service.rules import RULES, STAGED
+from service.rules import EVERY_RULE, RULES, STAGED
 from service.rules.federated_user_changes_iam import WRITING_OPERATIONS
 from tests.rules.iam_api import OPERATIONS
 
 SAMPLES = sorted((Path(__file__).parent / "samples").glob("*/*.json"))
-EVERY_RULE = (*RULES, *STAGED)
 DETECTOR = Detector(EVERY_RULE)
 
 

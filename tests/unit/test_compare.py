@@ -14,7 +14,7 @@ from service.backtest.compare import Change, Side, Told, changes
 from service.backtest.compare_published import ISSUED, REASONS, SUSPICIOUS, Beside, beside_published
 from service.detect import Detector
 from service.finding import SEVERITIES, Origin
-from service.rules import RULES, STAGED
+from service.rules import EVERY_RULE, RULES
 from service.tuning import UNTUNED, RuleTuning, Suppression, Tuning
 from tests.unit.strategies import asking, console_exchange, issuance
 
@@ -28,7 +28,7 @@ ASSUMED_ROLE = console_exchange(userIdentity={"type": "AssumedRole", "arn": "arn
 
 def side(record: dict[str, Any], tuning: Tuning) -> Side:
     publishing = msgspec.structs.replace(tuning, publish_suppressed=True)
-    return Side(tuning, Detector((*RULES, *STAGED), publishing).detect_record(record, detected_at=NOW))
+    return Side(tuning, Detector(EVERY_RULE, publishing).detect_record(record, detected_at=NOW))
 
 
 def compared(record: dict[str, Any], old: Tuning, new: Tuning) -> list[Change]:
@@ -221,7 +221,7 @@ def test_the_new_findings_are_the_old_ones_with_the_changes(
 ) -> None:
     """What a detector publishes under each tuning, save what is suppressed, is what the comparison says."""
     for tuning, which in ((old, "before"), (new, "after")):
-        found = Detector((*RULES, *STAGED), tuning).detect_record(record, detected_at=NOW).findings
+        found = Detector(EVERY_RULE, tuning).detect_record(record, detected_at=NOW).findings
         expected = {
             finding.rule_id: Told(finding.severity, finding.clauses, finding.stage)
             for finding in found

@@ -20,11 +20,11 @@ from service import ocsf
 from service.detect import Detector
 from service.finding import MAX_FINDING_BYTES, Finding, Origin
 from service.ocsf_finding import OCSF, ocsf_schema, to_ocsf
-from service.rules import RULES, STAGED
+from service.rules import EVERY_RULE
 from tests.unit.strategies import asking, console_exchange, issuance, watched_records
 
 SAMPLES = sorted((Path(__file__).parents[1] / "rules" / "samples").glob("*/fires-*.json"))
-DETECTOR = Detector((*RULES, *STAGED))
+DETECTOR = Detector(EVERY_RULE)
 NOON = datetime(2024, 11, 30, 12, tzinfo=UTC)
 STAR = '{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
 VALIDATOR = Draft202012Validator(ocsf_schema())
@@ -336,7 +336,7 @@ def test_what_nobody_should_be_woken_for_is_no_alert(changes: dict[str, Any], st
 
 
 def test_the_confidence_is_the_rules_own() -> None:
-    for rule in (*RULES, *STAGED):
+    for rule in EVERY_RULE:
         document = written(msgspec.structs.replace(loud(), rule_id=rule.id))
         assert document["confidence"].lower() == rule.confidence, rule.id
 

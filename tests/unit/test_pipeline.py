@@ -22,9 +22,9 @@ from service.envelopes import DEFAULT_LIMIT, Part, Rejected, unwrap
 from service.errors import Refused, SchemaUnavailable
 from service.event import Event
 from service.finding import SEVERITIES, Finding, Format
-from service.intake import MAX_MESSAGE_BYTES, Intake, Topics, Unwrap
+from service.intake import MAX_MESSAGE_BYTES, MIN_MESSAGE_BYTES, Intake, Topics, Unwrap
 from service.metrics import Metrics
-from service.pipeline import CHUNK_MESSAGES, MIN_MESSAGE_BYTES, Pipeline
+from service.pipeline import CHUNK_MESSAGES, Pipeline
 from service.rules import RULES
 from service.rules.rule import Answer, Rule
 from tests.broker import poll_until
@@ -43,7 +43,7 @@ class World:
         self,
         rules: Sequence[Rule] = RULES,
         *,
-        batch_messages: int = 5_000,
+        chunk_messages: int = 5_000,
         limit: int = DEFAULT_LIMIT,
         unwrap: Unwrap = unwrap,
         staged: str | None = None,
@@ -55,7 +55,7 @@ class World:
         self.dead_letters = MemoryTopic("dead-letters")
         self.staged = MemoryTopic("staged")
         self.metrics = Metrics(rules)
-        self.source = MemorySource(self.events, batch_messages)
+        self.source = MemorySource(self.events, chunk_messages)
         self.intake = Intake(
             Detector(rules),
             Topics("findings", "dead-letters", staged),
@@ -68,7 +68,7 @@ class World:
             sink=MemorySink(self.events, [self.findings, self.dead_letters, self.staged]),
             intake=self.intake,
             observer=self.metrics,
-            batch_messages=most_outputs,
+            max_outputs=most_outputs,
             commit_seconds=commit_seconds,
         )
 
@@ -103,7 +103,7 @@ def only(messages: Sequence[Message]) -> Message:
 
 def test_what_gives_nothing_is_committed_by_time_and_what_gives_something_at_once() -> None:
     """The first batch is long due; after it a quiet message waits for the next one that has an output."""
-    world = World(commit_seconds=3_600)
+    world = World(commit_seconds=3_600, chunk_messages=CHUNK_MESSAGES)
     world.events.append(encoded(QUIET))
     assert [world.pipeline.run_once(), world.pipeline.run_once()] == [1, 0]
     world.events.append(encoded(QUIET))
@@ -118,7 +118,7 @@ def test_what_gives_nothing_is_committed_by_time_and_what_gives_something_at_onc
 
 
 def test_while_more_waits_a_batch_grows_up_to_its_outputs_limit() -> None:
-    world = World(commit_seconds=3_600, batch_messages=CHUNK_MESSAGES, most_outputs=2)
+    world = World(commit_seconds=3_600, chunk_messages=CHUNK_MESSAGES, most_outputs=2)
     for number in range(3 * CHUNK_MESSAGES):
         world.events.append(event(number) if number % 200 == 0 else encoded(QUIET))
     assert world.pipeline.run_once() == CHUNK_MESSAGES  # two findings
@@ -129,7 +129,7 @@ def test_while_more_waits_a_batch_grows_up_to_its_outputs_limit() -> None:
 @pytest.mark.parametrize("pending", [encoded(QUIET), event(0)], ids=["quiet", "with-output"])
 def test_what_was_read_before_partitions_were_taken_away_is_forgotten(pending: bytes) -> None:
     """It may be another member's by now: nothing of it is published, committed or counted from here."""
-    world = World(commit_seconds=3_600, batch_messages=CHUNK_MESSAGES)
+    world = World(commit_seconds=3_600, chunk_messages=CHUNK_MESSAGES)
     for _ in range(2):
         world.events.append(encoded(QUIET))
         world.pipeline.run_once()
@@ -147,7 +147,7 @@ def test_what_was_read_before_partitions_were_taken_away_is_forgotten(pending: b
 
 def test_latency_counts_from_the_message_that_gave_something(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not from a quiet one that waited with it: the batch's own time has that."""
-    world = World(commit_seconds=3_600)
+    world = World(commit_seconds=3_600, chunk_messages=CHUNK_MESSAGES)
     world.events.append(encoded(QUIET))
     world.pipeline.run_once()
     now = time.monotonic()
@@ -224,9 +224,9 @@ def test_a_source_that_cannot_rewind_keeps_the_pipeline_from_reading_on(world: W
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 3)), max_size=20), st.integers(1, 4))
 def test_whatever_fails_when_each_event_is_found_once(
-    steps: list[tuple[bool, bool, int]], batch_messages: int
+    steps: list[tuple[bool, bool, int]], chunk_messages: int
 ) -> None:
-    world = World(batch_messages=batch_messages)
+    world = World(chunk_messages=chunk_messages)
     sent = 0
     for world.events.reachable, world.findings.reachable, more in steps:
         for number in range(sent, sent + more):

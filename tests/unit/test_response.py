@@ -20,13 +20,13 @@ from service.detect import Detector
 from service.event import Event
 from service.finding import Action, Finding, to_json
 from service.redaction import REDACTED
-from service.rules import RULES, STAGED
+from service.rules import EVERY_RULE
 from service.rules.containment import DENY_ALL, DENY_ALL_NAME, command
 from service.rules.pivots import pivots
 from tests.rules.iam_api import OPERATIONS, on_the_command_line, parameters
 from tests.unit.strategies import asking, console_exchange, issuance, put, watched_records
 
-DETECTOR = Detector((*RULES, *STAGED))
+DETECTOR = Detector(EVERY_RULE)
 SAMPLES = Path(__file__).resolve().parents[1] / "rules" / "samples"
 KEY, ISSUED_KEY = "AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE"
 STAR = '{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'

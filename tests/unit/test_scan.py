@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from service import files
 from service.files import blocks, find_files
-from service.scan import FileReport, scan_file
+from service.scan import FileResult, scan_file
 from tests.broker import ROOT
 from tests.program import PROGRAM, environment, in_process, start, tokentrail
 
@@ -202,7 +202,7 @@ def pieces(path: Path, block: int, piece: int) -> list[bytes]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "BLOCK_BYTES", block)
         patch.setattr(files, "_PIECE_BYTES", piece)
-        return list(blocks(str(path), FileReport("x")))
+        return list(blocks(str(path), FileResult("x")))
 
 
 @given(

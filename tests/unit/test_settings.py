@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -582,7 +582,7 @@ def test_flags_are_named_after_settings() -> None:
 # --- whatever the input ----------------------------------------------------------------------------------------
 
 
-def lines_of(read: Callable[[], Settings]) -> tuple[str, ...]:
+def lines_of(read: Callable[[], Settings]) -> Sequence[str]:
     try:
         read()
     except SettingsError as error:
