@@ -24,6 +24,7 @@ the core: no I/O, no clock
     envelopes/    bytes -> CloudTrail records, whatever they were wrapped in
     event         a record with typed accessors
     redaction     a record without its secrets
+    timestamps    times as they are written -> UTC, and RFC 3339
     policy/       how much power an IAM policy asks for
     rules/        one rule, one file; what to do about a match
     tuning        what an operator changes about the rules, and the matches that are expected

@@ -5,11 +5,12 @@ An account whose trail was turned off looks like an account in which nothing hap
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from service.envelopes import Record, load
 from service.errors import DecodeError
+from service.timestamps import time_of
 
 # A record is opened in full when it may be the first of an account that is still missing, and when it does not
 # show its account (not CloudTrail's own form). The latter costs about 6 µs each, so it is bounded.
@@ -47,22 +48,12 @@ class Accounts:
             return
         if account in self.missing and moment is not None:
             self.missing.remove(account)
-            self.newest[account] = moment
+            self.newest[account] = moment.timestamp()
 
 
-def _account_and_time(record: dict[str, object]) -> tuple[str | None, float | None]:
+def _account_and_time(record: dict[str, object]) -> tuple[str | None, datetime | None]:
     """The account whose trail recorded the event: a caller's own account says nothing of its own trail."""
     account = record.get("recipientAccountId")
     if account is None and isinstance(identity := record.get("userIdentity"), dict):
         account = identity.get("accountId")
-    return (account if isinstance(account, str) else None), _seconds(record.get("eventTime"))
-
-
-def _seconds(text: object) -> float | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None
+    return (account if isinstance(account, str) else None), time_of(record.get("eventTime"))

@@ -21,12 +21,12 @@ from service.finding import (
     Tag,
     bounded_record,
     finding_id,
-    rfc3339,
     session_key,
 )
 from service.rules import containment, pivots
 from service.rules.rule import Clause, Evaluation, Held, Rule, Verdict, ask, evaluate, severity
 from service.rules.tuned import tuned
+from service.timestamps import rfc3339
 from service.tuning import UNTUNED, Tuning
 
 _NOWHERE: Final = Origin()

@@ -9,12 +9,13 @@ Record contents: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/clou
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final, Literal, TypeVar
 
 from service import policy
 from service.redaction import HIDDEN, Secrets, redacted, without_secrets
+from service.timestamps import time_of
 
 Outcome = Literal["success", "failure"]
 T = TypeVar("T")
@@ -29,13 +30,6 @@ MAX_TAG: Final = 256
 _CUT: Final = "…[cut]"
 _MAX_NUMBER: Final = 2**53 - 1  # beyond it JSON readers disagree
 
-_EXPIRATION: Final = re.compile(
-    r"(?P<month>[A-Z][a-z]{2}) (?P<day>\d{1,2}), (?P<year>\d{4}),? "
-    r"(?P<hour>\d{1,2}):(?P<minute>\d\d):(?P<second>\d\d)\s?(?P<half>[AP]M)",
-    re.ASCII,
-)
-_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_FINER: Final = re.compile(r"(\.\d{6})\d+")  # than microseconds
 _DECIMAL: Final = re.compile(r"[+-]?\d{1,400}(\.\d{1,400})?([eE][+-]?\d{1,6})?", re.ASCII)
 _FEDERATED: Final = re.compile(r"arn:[^:]*:sts::[^:]*:federated-user/(?P<name>.+)", re.DOTALL)
 
@@ -109,7 +103,7 @@ class Event:
 
     @cached_property
     def time(self) -> datetime | None:
-        return _time(self._at("eventTime"))
+        return time_of(self._at("eventTime"))
 
     @property
     def account_id(self) -> str | None:
@@ -262,7 +256,7 @@ class Event:
         """None for a failed call, which made no session, and for events that are no issuance."""
         if self.outcome == "failure" or not self.asks_for_session:
             return None
-        stated = _time(self._at("responseElements", "credentials", "expiration"))
+        stated = time_of(self._at("responseElements", "credentials", "expiration"))
         if stated is not None:
             return stated
         if self.time is None or self.seconds_effective is None:
@@ -303,20 +297,3 @@ def _number(value: object) -> float | None:
     if abs(value) > _MAX_NUMBER:
         return _MAX_NUMBER if value > 0 else -_MAX_NUMBER
     return int(value) if value == int(value) else value
-
-
-def _time(value: object) -> datetime | None:
-    if not isinstance(value, str) or len(value) > 64:
-        return None
-    text = value.replace("\u202f", " ").strip()  # newer JDKs put a narrow space before PM
-    found = _EXPIRATION.fullmatch(text)
-    try:
-        if found is not None:
-            hour = int(found["hour"]) % 12 + (12 if found["half"] == "PM" else 0)
-            month = _MONTHS.index(found["month"]) + 1
-            clock = (int(found["day"]), hour, int(found["minute"]), int(found["second"]))
-            return datetime(int(found["year"]), month, *clock, tzinfo=UTC)
-        moment = datetime.fromisoformat(_FINER.sub(r"\1", text))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None

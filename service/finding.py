@@ -9,7 +9,6 @@ import types
 import typing
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -170,14 +169,6 @@ def finding_id(rule_id: str, record: Mapping[str, object]) -> str:
 
 def session_key(access_key_id: str | None) -> str | None:
     return None if access_key_id is None else str(uuid.uuid5(NAMESPACE, f"session/{access_key_id}"))
-
-
-def rfc3339(moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
-    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    text = utc.isoformat("T", "milliseconds" if utc.microsecond else "seconds")
-    return f"{text.removesuffix('+00:00')}Z"
 
 
 def bounded_record(record: dict[str, Any]) -> dict[str, Any]:

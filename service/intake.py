@@ -23,8 +23,9 @@ from service.envelopes import DEFAULT_LIMIT, Ignored, Part, Record, Rejected, lo
 from service.envelopes.glance import Names, names_of
 from service.envelopes.mending import BROKEN
 from service.errors import DecodeError
-from service.finding import JSON, Format, Origin, rfc3339
+from service.finding import JSON, Format, Origin
 from service.screen import Screen
+from service.timestamps import rfc3339
 
 # As `service.envelopes.unwrap`, but may raise SchemaUnavailable or Refused.
 Unwrap = Callable[[bytes, int], Sequence[Part]]

@@ -137,6 +137,9 @@ class Metrics:
             # A time in the future would hide the silence until then.
             self._newest[account] = max(self._newest[account], min(moment, today))
             self.newest.labels(account).set(self._newest[account])
+        self._count_findings(batch, now, today)
+
+    def _count_findings(self, batch: Batch, now: float, today: float) -> None:
         for finding in batch.findings:
             if finding.stage is not None:
                 self.staged_findings.labels(finding.rule_id, finding.severity, finding.outcome).inc()

@@ -14,10 +14,11 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 
 from service.batch import Message
 from service.errors import DecodeError, Unreachable
-from service.finding import SEVERITIES, Severity, rfc3339
+from service.finding import SEVERITIES, Severity
 from service.kafka.clients import CALL_SECONDS, POLL_SECONDS, check_topic, consumer_config, new_client
 from service.kafka.errors import is_final, no_answer, refusal
 from service.settings import KafkaSettings
+from service.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from service.avro.read import Read

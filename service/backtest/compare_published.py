@@ -12,9 +12,10 @@ from service.backtest import published
 from service.backtest.compare import Side
 from service.detect import Detector
 from service.event import Event
-from service.finding import Finding, Origin, Severity, rfc3339
+from service.finding import Finding, Origin, Severity
 from service.rules import federation_token_issued, federation_token_suspicious
 from service.rules.rule import Verdict
+from service.timestamps import rfc3339
 from service.tuning import DAY_SECONDS
 
 ISSUED: Final = federation_token_issued.RULE.id

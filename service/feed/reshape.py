@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 CloudTrail = Mapping[str, object]
@@ -34,17 +34,6 @@ def put(document: dict[str, Any], path: str, value: object) -> None:
     for key in parents:
         document = document.setdefault(key, {})
     document[last] = value
-
-
-def moment(value: object) -> datetime | None:
-    """None for what is no ISO 8601 time."""
-    if not isinstance(value, str):
-        return None
-    try:
-        read = datetime.fromisoformat(value)
-        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def milliseconds(value: datetime) -> str:

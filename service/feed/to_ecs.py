@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from service.feed.reshape import CloudTrail, is_address, milliseconds, moment, moved
+from service.feed.reshape import CloudTrail, is_address, milliseconds, moved
+from service.timestamps import time_of
 
 _LONGEST_OBJECT: Final = 32_766  # Lucene's longest term: the pipeline keeps the text only of what is longer
 
@@ -70,7 +71,7 @@ def ecs(record: CloudTrail) -> dict[str, Any]:
     document.setdefault("aws", {}).setdefault("cloudtrail", {}).update(_objects(kept))
     document["data_stream"] = {"type": "logs", "dataset": "aws.cloudtrail", "namespace": "default"}
     document["ecs"] = {"version": "8.11.0"}
-    if (time := moment(kept.get("eventTime"))) is not None:
+    if (time := time_of(kept.get("eventTime"))) is not None:
         document["@timestamp"] = milliseconds(time)
     if is_address(kept.get("sourceIPAddress")):
         document["source"]["ip"] = kept["sourceIPAddress"]

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from service.feed.reshape import CloudTrail, is_address, milliseconds, moment, moved, put
+from service.feed.reshape import CloudTrail, is_address, milliseconds, moved, put
+from service.timestamps import time_of
 
 _FIELDS: Final = (
     ("actor.user.account.uid", "userIdentity.accountId"),
@@ -60,7 +61,7 @@ def ocsf(record: CloudTrail) -> dict[str, Any]:
     event = moved(record, _FIELDS) | _CONSTANTS
     failed = bool(record.get("errorCode") or record.get("errorMessage"))
     event |= {"status": "Failure", "status_id": 2} if failed else {"status": "Success", "status_id": 1}
-    if (time := moment(record.get("eventTime"))) is not None:
+    if (time := time_of(record.get("eventTime"))) is not None:
         event |= {"time": int(time.timestamp() * 1_000), "time_dt": milliseconds(time)}
     for place, key in zip(("api.request.data", "api.response.data"), _DATA, strict=True):
         if (value := record.get(key)) is not None:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from service.feed.reshape import CloudTrail, moment
+from service.feed.reshape import CloudTrail
 from service.feed.to_ecs import ecs
 from service.feed.to_ocsf import ocsf
+from service.timestamps import time_of
 
 Wrap = Callable[[Sequence[CloudTrail]], bytes]
 
@@ -94,7 +95,7 @@ def _account(record: CloudTrail) -> object:
 
 
 def _epoch_ms(record: CloudTrail) -> int:
-    time = moment(record.get("eventTime"))
+    time = time_of(record.get("eventTime"))
     return 0 if time is None else int(time.timestamp() * 1_000)
 
 

@@ -18,9 +18,10 @@ from service.envelopes import Record, load
 from service.errors import DecodeError
 from service.event import Event, Outcome, bounded
 from service.files import STANDARD_INPUT, FileRead, each, told_to_end
-from service.finding import Finding, bounded_record, rfc3339, session_key
+from service.finding import Finding, bounded_record, session_key
 from service.scan import parts
 from service.shortlist import Shortlist
+from service.timestamps import rfc3339
 
 MAX_SOUGHT: Final = 1_000
 MAX_SHOWN: Final = 1_000

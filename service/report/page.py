@@ -21,13 +21,14 @@ import msgspec
 from markupsafe import Markup
 
 from service.escape import printable
-from service.finding import SEVERITIES, Finding, Severity, rfc3339
+from service.finding import SEVERITIES, Finding, Severity
 from service.report import model, timeline
 from service.report.follow_ups import Followed, Sought
 from service.report.model import worst_first
 from service.rules import EVERY_RULE
 from service.scan import FileResult
 from service.shortlist import Shortlist
+from service.timestamps import rfc3339
 
 SUFFIX: Final = ".html"
 MAX_FINDINGS: Final = 500

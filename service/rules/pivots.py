@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from service.event import Event
-from service.finding import Pivot, rfc3339
+from service.finding import Pivot
 from service.redaction import REDACTED
+from service.timestamps import rfc3339
 
 Sought = Literal["access_key_id", "arn"]
 

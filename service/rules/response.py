@@ -6,8 +6,9 @@ Facts: https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_cont
 and https://docs.aws.amazon.com/STS/latest/APIReference/API_GetFederationToken.html
 """
 
+from service.escape import escaped
 from service.event import Event, bounded
-from service.finding import Action, rfc3339
+from service.finding import Action
 from service.rules.containment import (
     Target,
     actions,
@@ -17,6 +18,7 @@ from service.rules.containment import (
     session_may_live,
     target_of,
 )
+from service.timestamps import rfc3339
 
 API_REFERENCE = "https://docs.aws.amazon.com/STS/latest/APIReference/API_GetFederationToken.html"
 CONSOLE_REFERENCE = (
@@ -62,10 +64,7 @@ _INVESTIGATE = (
 
 def plain(text: str, limit: int = SHORT) -> str:
     """Event text as prose may hold it: cut, and what could break or reorder the line shown as an escape."""
-    cut = bounded(text, limit)
-    if cut.isprintable():
-        return cut
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in cut)
+    return escaped(bounded(text, limit))
 
 
 def who(event: Event) -> str:

@@ -24,11 +24,11 @@ from service.finding import (
     bounded_record,
     finding_id,
     json_schema,
-    rfc3339,
     session_key,
     to_json,
 )
 from service.rules import RULES
+from service.timestamps import rfc3339
 from tests.unit.strategies import asking, console_exchange, issuance, oddities, paths, put, watched_records
 
 ROOT = Path(__file__).parents[2]
