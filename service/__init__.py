@@ -7,6 +7,7 @@ the service
     settings      environment, file, flags -> one frozen object
     settings_sources   where settings come from
     settings_values    what a setting's value may be
+    settings_table     what the documentation says of each
     app           settings -> parts -> a running service; signals and exit codes
     pipeline      poll, take in, publish, commit: owns the guarantee; declares the Source and Sink it needs
     batch         what is read together, and all that it gave

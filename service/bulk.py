@@ -28,7 +28,7 @@ class _Absent:
 _ABSENT: Final = _Absent()
 
 
-class Names(msgspec.Struct, gc=False, rename="camel"):
+class OrdinaryNames(msgspec.Struct, gc=False, rename="camel"):
     """What makes an object a record, and nothing else that `unwrap` would look at first."""
 
     event_name: str
@@ -36,8 +36,8 @@ class Names(msgspec.Struct, gc=False, rename="camel"):
     records: _Absent = msgspec.field(name="Records", default=_ABSENT)
 
 
-_record: Final = msgspec.json.Decoder(Names).decode
-_array: Final = msgspec.json.Decoder(list[Names]).decode
+_record: Final = msgspec.json.Decoder(OrdinaryNames).decode
+_array: Final = msgspec.json.Decoder(list[OrdinaryNames]).decode
 
 
 def pages(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -74,7 +74,7 @@ def _comma_before(piece: bytes, opening: bytes) -> int:
     return max(0, begins - 100) + len(near) - 1 if near.endswith(b",") else -1
 
 
-def in_array(array: bytes) -> list[Names]:
+def in_array(array: bytes) -> list[OrdinaryNames]:
     """The names of an array's records. Raises Unusual unless all are ordinary."""
     try:
         return _array(array)
@@ -82,7 +82,7 @@ def in_array(array: bytes) -> list[Names]:
         raise Unusual from None
 
 
-def in_lines(lines: bytes) -> tuple[list[Names], list[int]]:
+def in_lines(lines: bytes) -> tuple[list[OrdinaryNames], list[int]]:
     """The names of records that stand one a line, and where each line ends. Raises Unusual unless all are
     ordinary, and there are two.
     """

@@ -33,7 +33,7 @@ IDENTITY: Final[Mapping[str, str]] = {
 Mark = bytes  # the header's value
 
 # What became of a mark; the values are metric labels.
-Result = Literal[
+MarkResult = Literal[
     "accepted",
     "no_key",  # none is configured here, so no mark is believed
     "wrong_mark",  # not ours, or of another key, message or topic
@@ -104,7 +104,7 @@ class Canary:
         self._topic = topic
         self._seen: dict[Mark, None] = {}
 
-    def verify(self, mark: Mark, value: bytes, record: Mapping[str, Any], now: datetime) -> Result:
+    def verify(self, mark: Mark, value: bytes, record: Mapping[str, Any], now: datetime) -> MarkResult:
         """What to make of a mark on a message of that value, of which `record` was decoded. Changes nothing."""
         if self._key is None:
             return "no_key"

@@ -46,7 +46,7 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Provenance:
     envelope: str | None
     origin: Origin
     detected_at: datetime | None
@@ -97,7 +97,7 @@ class Detector:
         watchers = self._watchers.get((source, name))
         if watchers is None:
             return self._near_miss if self.is_near_miss(source, name) else self.quiet
-        return self._apply(watchers, Event(record), _Place(envelope, origin, detected_at))
+        return self._apply(watchers, Event(record), _Provenance(envelope, origin, detected_at))
 
     def explain(self, record: Mapping[str, object], envelope: str) -> dict[str, Any]:
         """What every rule and clause says of the record, as plain data without secrets."""
@@ -125,7 +125,7 @@ class Detector:
             ],
         }
 
-    def _apply(self, rules: Sequence[Rule], event: Event, place: _Place) -> Detection:
+    def _apply(self, rules: Sequence[Rule], event: Event, place: _Provenance) -> Detection:
         verdicts: dict[str, Verdict] = dict(self.quiet.verdicts)
         errors: list[tuple[str, Exception]] = []
 
@@ -168,7 +168,7 @@ def _related(finding: Finding, found: Sequence[Finding]) -> Finding:
     return msgspec.structs.replace(finding, related_finding_ids=others) if others else finding
 
 
-def _finding(match: Evaluation, event: Event, place: _Place, unread: Sequence[NotEvaluable]) -> Finding:
+def _finding(match: Evaluation, event: Event, place: _Provenance, unread: Sequence[NotEvaluable]) -> Finding:
     rule = match.rule
     clauses = [clause.name for clause, _ in match.held]
     live = [name for name in clauses if name not in rule.staged_clauses]

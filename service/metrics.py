@@ -18,7 +18,7 @@ from prometheus_client import (
 )
 
 from service.batch import Batch, Place
-from service.canary import Result
+from service.canary import MarkResult
 from service.envelopes import REASONS
 from service.event import Outcome
 from service.finding import SEVERITIES
@@ -109,7 +109,7 @@ class Metrics:
             self.commits.labels(result)
         for kind in ("assigned", "revoked", "lost"):
             self.rebalances.labels(kind)
-        for became in get_args(Result):
+        for became in get_args(MarkResult):
             self.canaries.labels(became)
         for account in self._newest:
             self.newest.labels(account)

@@ -41,7 +41,7 @@ _AVRO: Final = (b"Obj\x01", b"\xc3\x01")  # a container file, a single object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ScanPlan:
     """What every file is asked. Plain data, since worker processes get it: rules do not travel.
 
     With `newer`, the changes from `tuning` to it are reported in place of findings; with `published`, the two
@@ -60,7 +60,7 @@ class Plan:
         return self.newer is not None or self.published
 
 
-PLAIN: Final = Plan()
+PLAIN: Final = ScanPlan()
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class FileResult(FileRead):
 
 
 def scan(
-    files: Sequence[str], processes: int | None = None, schemas: Path | None = None, plan: Plan = PLAIN
+    files: Sequence[str], processes: int | None = None, schemas: Path | None = None, plan: ScanPlan = PLAIN
 ) -> Iterator[FileResult]:
     """A report for each file, in the order given, as they come. Large input uses all cores.
 
@@ -88,7 +88,7 @@ def scan(
     yield from each(files, partial(scan_file, schemas=schemas, plan=plan), processes)
 
 
-def scan_file(file: str, schemas: Path | None = None, plan: Plan = PLAIN) -> FileResult:
+def scan_file(file: str, schemas: Path | None = None, plan: ScanPlan = PLAIN) -> FileResult:
     """Read one file. Never raises for what the file holds or does not."""
     report = _by_pages(file, plan) or _by_blocks(file, schemas, plan)
     if report.rejected and report.problem is None:
@@ -97,7 +97,7 @@ def scan_file(file: str, schemas: Path | None = None, plan: Plan = PLAIN) -> Fil
     return report
 
 
-def _by_pages(file: str, plan: Plan) -> FileResult | None:
+def _by_pages(file: str, plan: ScanPlan) -> FileResult | None:
     """The shortcut for CloudTrail's own files; None where it is none. The file is read again then."""
     if file == STANDARD_INPUT or plan.times:  # times are in the bytes of every record
         return None
@@ -108,7 +108,7 @@ def _by_pages(file: str, plan: Plan) -> FileResult | None:
     return None
 
 
-def _by_blocks(file: str, schemas: Path | None, plan: Plan) -> FileResult:
+def _by_blocks(file: str, schemas: Path | None, plan: ScanPlan) -> FileResult:
     reading = _Reading(file, plan)
     try:
         reading.blocks(schemas)
@@ -146,7 +146,7 @@ def _avro_parts(found: Iterator[bytes], report: FileRead, schemas: Path | None) 
 class _Reading:
     """One file under a plan, and what it gave so far. `index` counts its parts."""
 
-    def __init__(self, file: str, plan: Plan) -> None:
+    def __init__(self, file: str, plan: ScanPlan) -> None:
         rules = EVERY_RULE if plan.staged else RULES
         self.report = FileResult(file)
         self.index = 0
@@ -221,11 +221,11 @@ class _Reading:
                 return
             self._take(part)
 
-    def _are_dull(self, names: Sequence[bulk.Names]) -> bool:
+    def _are_dull(self, names: Sequence[bulk.OrdinaryNames]) -> bool:
         """Whether none is watched, nor a near miss."""
         return self.watched_names.isdisjoint(map(str.lower, {each.event_name for each in names}))
 
-    def _count(self, names: Sequence[bulk.Names], envelope: Envelope) -> None:
+    def _count(self, names: Sequence[bulk.OrdinaryNames], envelope: Envelope) -> None:
         self.report.records[envelope] += len(names)
         self.index += len(names)
 

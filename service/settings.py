@@ -1,10 +1,8 @@
 """Flags, environment and configuration file -> one frozen object; no other module reads the environment."""
 
 import copy
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -29,7 +27,6 @@ from service.settings_sources import (
     file_variant,
     from_environment,
     from_file,
-    is_property_table,
     named_file,
     read_secrets,
     tidy,
@@ -260,59 +257,14 @@ def _fields() -> Iterator[tuple[Name, FieldInfo]]:
             yield (name,), field
 
 
-_FIELDS: Final = dict(_fields())
-_SECRETS: Final = tuple(name for name, field in _FIELDS.items() if field.annotation == Secret | None)
-_NAMES: Final = (*_FIELDS, *map(file_variant, _SECRETS))
+FIELDS: Final = dict(_fields())
+SECRETS: Final = tuple(name for name, field in FIELDS.items() if field.annotation == Secret | None)
+_NAMES: Final = (*FIELDS, *map(file_variant, SECRETS))
 
 
 def flag(name: Name) -> str:
     """As in --group-id for Kafka's settings, --http-port for the others."""
     return "--" + "-".join(name[1:] if name[0] == "kafka" else name).replace("_", "-")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SettingDoc:
-    name: Name
-    environment: str
-    in_file: str  # "[kafka] group_id"; empty for the one setting that a file cannot hold
-    flag: str  # empty for secrets, and for properties, which may hold some: a command line is no secret
-    default: str
-    meaning: str
-
-
-def describe() -> list[SettingDoc]:
-    """A row for each name that can be set, in the order of the model."""
-    rows = []
-    for name, field in _FIELDS.items():
-        meaning = " ".join((field.description or "").split())
-        rows.append(_row(name, _default(name, field), meaning))
-        if name in _SECRETS:
-            rows.append(_row(file_variant(name), "none", f"A file that holds it. {meaning}"))
-    return rows
-
-
-def _row(name: Name, default: str, meaning: str) -> SettingDoc:
-    in_file = f"[{name[0]}] {name[1]}" if len(name) == 2 else name[0]
-    if is_property_table(name):
-        in_file = f"[{'.'.join(name)}]"
-    elif name == ("config",):
-        in_file = ""
-    may_be_secret = name in _SECRETS or name not in _FIELDS or is_property_table(name)
-    return SettingDoc(
-        name=name,
-        environment=variable(name),
-        in_file=in_file,
-        flag="" if may_be_secret else flag(name),
-        default=default,
-        meaning=meaning,
-    )
-
-
-def _default(name: Name, field: FieldInfo) -> str:
-    if name[0] in DEFAULT_FILES:
-        return f"{DEFAULT_FILES[name[0]]} where present"
-    value = field.get_default(call_default_factory=True, validated_data={})
-    return "none" if value in (None, {}, ()) else json.dumps(value).strip('"')
 
 
 # --- loading ---------------------------------------------------------------------------------------------------
@@ -344,7 +296,7 @@ def load(
         raise SettingsError([*problems, *error.problems]) from None
     for source in sources:
         tidy(source, _NAMES, problems)
-        read_secrets(source, _SECRETS, cwd, problems)
+        read_secrets(source, SECRETS, cwd, problems)
     for name in ("tuning", "context"):
         try:
             if named := named_file(name, [*sources, defaults], cwd):
@@ -365,7 +317,7 @@ def _validated(sources: Sequence[Layer], problems: Sequence[str]) -> Settings:
         settings = Settings(_build_sources=(layers, {}))  # type: ignore[call-arg]  # see BaseSettings.__init__
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False)
-        problems = [*problems, *(explain(detail, sources, _FIELDS) for detail in found)]
+        problems = [*problems, *(explain(detail, sources, FIELDS) for detail in found)]
     else:
         if not problems:
             return settings

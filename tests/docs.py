@@ -10,7 +10,7 @@ from service.cli.rules import markdown
 from service.metrics import Metrics
 from service.rules import EVERY_RULE, RULES
 from service.rules.rule import Rule
-from service.settings import describe
+from service.settings_table import describe
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from service import log
-from service.check import Result, preflight
+from service.check import preflight
 from service.cli.settings_flags import flags_of, settings_options
 from service.escape import printable
+from service.kafka.preflight import Result
 from service.settings import load, require_bootstrap
 
 

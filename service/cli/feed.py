@@ -14,9 +14,9 @@ from service.cli.settings_flags import flags_of, settings_options
 from service.errors import SettingsError
 from service.escape import printable
 from service.feed.messages import Message, Reading, as_found, paced, wrapped
+from service.feed.send import Feeder
 from service.feed.wrap import SEVERAL, WRAPS, Wrap
 from service.files import find_files
-from service.kafka.sink import Feeder
 from service.scan import FileResult
 from service.settings import Settings, load, require_bootstrap
 

@@ -22,7 +22,7 @@ from service.context import NO_CONTEXT
 from service.files import find_files
 from service.finding import JSON, MAX_FINDING_BYTES, SEVERITIES, Finding, Severity
 from service.ocsf_finding import OCSF
-from service.scan import FileResult, Plan, scan
+from service.scan import FileResult, ScanPlan, scan
 from service.tuning import UNTUNED, Tuning
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def command(  # noqa: PLR0913  one argument an option
     """
     _check_usage(compare, tuning, context or report, output, published=compare_published)
     old, new = compare or (tuning, None)
-    plan = Plan(
+    plan = ScanPlan(
         tuning=_tuning(old),
         newer=_tuning(new) if compare else None,
         published=compare_published,
@@ -236,7 +236,7 @@ def _summary(files: int, bad: int, totals: FileResult, said: str) -> str:
 
 
 def _with_progress(
-    files: list[str], problems: list[str], processes: int | None, schemas: Path | None, plan: Plan
+    files: list[str], problems: list[str], processes: int | None, schemas: Path | None, plan: ScanPlan
 ) -> Iterator[FileResult]:
     """The reports as they come; what is wrong with a file is said at once, and added to `problems`."""
     with progress("scanning", len(files)) as advance:

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-from service.settings import describe
+from service.settings_table import describe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import Any, Final, Protocol, cast
 
 import structlog
@@ -28,6 +27,7 @@ from service.kafka.clients import (
     new_client,
 )
 from service.kafka.errors import ALL_BROKERS_DOWN, AUTO_OFFSET_RESET, in_our_terms, is_final, no_answer, refusal
+from service.kafka.positions import committed_positions, first_positions
 from service.pipeline import CHUNK_MESSAGES
 from service.settings import KafkaSettings
 
@@ -177,17 +177,9 @@ class KafkaSource:
         self._rebalanced("assigned")
 
     def _place(self) -> None:
-        """Give a position to partitions that have none. No offset, and one that is gone, share an error code."""
         asked = [TopicPartition(*place) for place in self._unplaced]
         try:
-            # Also makes a partition that is new known to this client.
-            numbers = check_topic(self._consumer, self._topic)
-            found = self._ask_committed(asked)
-            missing = [tp for tp in found if tp.offset < 0]
-            firsts = self._first_positions(numbers, missing) if missing else {}
-            for tp in found:
-                tp.offset = firsts.get(tp.partition, tp.offset)
-                self._check_not_overtaken(tp)
+            found = first_positions(self._consumer, self._settings, self._topic, asked)
             self._consumer.incremental_unassign(asked)
             self._consumer.incremental_assign(found)
         except (KafkaException, Unreachable) as problem:  # the next poll tries again
@@ -196,34 +188,6 @@ class KafkaSource:
             _log.info("partitions without an offset wait for one", problem=str(problem))
         else:
             self._unplaced.clear()
-
-    def _first_positions(self, numbers: Collection[int], missing: list[TopicPartition]) -> dict[int, int]:
-        """Commit, and return, an offset for partitions without one; a later partition starts at its beginning."""
-        everywhere = [TopicPartition(self._topic, number) for number in numbers]
-        new_group = all(tp.offset < 0 for tp in self._ask_committed(everywhere))
-        start = self._settings.start if new_group else "earliest"
-        firsts = [self._starting(tp, start) for tp in (everywhere if new_group else missing)]
-        self._consumer.commit(offsets=firsts, asynchronous=False)
-        return {tp.partition: tp.offset for tp in firsts}
-
-    def _starting(self, tp: TopicPartition, start: str | datetime) -> TopicPartition:
-        low, high = self._consumer.get_watermark_offsets(tp, timeout=CALL_SECONDS, cached=False)
-        offset = high if start == "latest" else low
-        if isinstance(start, datetime):
-            asked = TopicPartition(tp.topic, tp.partition, int(start.timestamp() * 1000))
-            (answer,) = self._consumer.offsets_for_times([asked], timeout=CALL_SECONDS)
-            offset = answer.offset if answer.offset >= 0 else high
-        return TopicPartition(tp.topic, tp.partition, offset)
-
-    def _check_not_overtaken(self, tp: TopicPartition) -> None:
-        """An offset that is there after all is another member's, who was quicker to place the partition."""
-        low, high = self._consumer.get_watermark_offsets(tp, timeout=CALL_SECONDS, cached=False)
-        if not low <= tp.offset <= high:
-            raise Refused(
-                f"retention has overtaken group {self._settings.group_id} on {tp.topic}[{tp.partition}]: "
-                f"offset {tp.offset} is gone. Nothing was skipped: set the group's offsets "
-                "(kafka-consumer-groups --reset-offsets), start again"
-            )
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._forget(partitions)
@@ -251,20 +215,14 @@ class KafkaSource:
 
     # --- offsets
 
-    def _ask_committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Raises KafkaException, for one partition's error too: no answer is not the answer "nothing"."""
-        positions = self._consumer.committed(partitions, timeout=CALL_SECONDS) if partitions else []
-        if errors := [position.error for position in positions if position.error is not None]:
-            raise KafkaException(errors[0])
-        return positions
-
     def rewind(self) -> None:
         try:
-            positions = self._ask_committed([TopicPartition(*place) for place in self._assigned - self._unplaced])
-            for position in positions:
+            placed = [TopicPartition(*place) for place in self._assigned - self._unplaced]
+            found = committed_positions(self._consumer, placed)
+            for position in found:
                 known = position.offset if position.offset >= 0 else OFFSET_BEGINNING
                 self._consumer.seek(TopicPartition(position.topic, position.partition, known))
-            ours = [(position.topic, position.partition) for position in positions]
+            ours = [(position.topic, position.partition) for position in found]
             self._consumer.resume([TopicPartition(*place) for place in ours if place not in self._paused])
         except KafkaException as failure:
             raise in_our_terms(failure, "asking for the committed offsets") from failure

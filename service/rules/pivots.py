@@ -14,7 +14,7 @@ from service.finding import Pivot
 from service.redaction import REDACTED
 from service.timestamps import rfc3339
 
-Sought = Literal["access_key_id", "arn"]
+_Field = Literal["access_key_id", "arn"]
 
 # A session lives 36 hours at most: whatever it did lies within that of any one of its events.
 REACH: Final = timedelta(hours=36)
@@ -38,7 +38,7 @@ def pivots(event: Event) -> list[Pivot]:
     window = _window(event.time)
     if window is None:
         return []
-    sought: dict[tuple[Sought, str | None], None] = {
+    sought: dict[tuple[_Field, str | None], None] = {
         ("access_key_id", event.issued_access_key_id): None,
         ("arn", event.federated_user_arn): None,
         ("access_key_id", event.text("userIdentity", "accessKeyId")): None,
@@ -67,7 +67,7 @@ def _expressible(value: str) -> bool:
     return value.isprintable() and len(value) <= _MAX_VALUE and REDACTED not in value
 
 
-def _athena(field: Sought, value: str, window: _Window) -> str:
+def _athena(field: _Field, value: str, window: _Window) -> str:
     """Athena's SQL on the table of AWS's guide; a quote within a literal is doubled, nothing else is special.
 
     https://docs.aws.amazon.com/athena/latest/ug/create-cloudtrail-table.html
@@ -83,7 +83,7 @@ def _athena(field: Sought, value: str, window: _Window) -> str:
     )
 
 
-def _esql(field: Sought, value: str, window: _Window) -> str:
+def _esql(field: _Field, value: str, window: _Window) -> str:
     """ES|QL on the fields of Elastic's integration; in a literal, quote and backslash take a backslash.
 
     https://www.elastic.co/docs/reference/query-languages/esql/esql-syntax#esql-string-literals
@@ -98,7 +98,7 @@ def _esql(field: Sought, value: str, window: _Window) -> str:
     )
 
 
-def _spl(field: Sought, value: str, window: _Window) -> str | None:
+def _spl(field: _Field, value: str, window: _Window) -> str | None:
     """SPL on the fields of the Splunk Add-on for AWS, compared by `where`: to `search`, an asterisk is a wildcard
     and no backslash takes that away. A key is also a search term, which the index answers at once.
 
@@ -123,7 +123,7 @@ def _backslashed(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"')
 
 
-_SYSTEMS: Final[dict[str, Callable[[Sought, str, _Window], str | None]]] = {
+_SYSTEMS: Final[dict[str, Callable[[_Field, str, _Window], str | None]]] = {
     "athena": _athena,
     "esql": _esql,
     "spl": _spl,

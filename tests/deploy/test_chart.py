@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from service.settings import Settings, describe
+from service.settings import Settings
 from service.settings import load as load_settings
+from service.settings_table import describe
 from service.settings_values import REFUSED_PROPERTIES
 from tests.broker import ROOT
 from tests.deploy import chart

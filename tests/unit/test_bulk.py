@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from service import files
 from service.bulk import Unusual, in_array, in_lines, pages
-from service.scan import Plan, scan_file
+from service.scan import ScanPlan, scan_file
 from tests.unit.strategies import asking, base64_gzip, console_exchange, issuance
 
 QUIET = {
@@ -24,7 +24,7 @@ QUIET = {
     "n": {"a": [1]},
 }
 WATCHED = {"eventVersion": "1.08", **issuance()}
-ONE_BY_ONE = Plan(times=True)  # which needs the bytes of every record
+ONE_BY_ONE = ScanPlan(times=True)  # which needs the bytes of every record
 
 
 def quiet(**changes: object) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def contents(draw: st.DrawFn) -> bytes:
 
 def reports(path: Path) -> list[dict[str, Any]]:
     """As the shortcut reads the file, and as it is read one record after the other."""
-    return [_comparable(asdict(scan_file(str(path), plan=plan))) for plan in (Plan(), ONE_BY_ONE)]
+    return [_comparable(asdict(scan_file(str(path), plan=plan))) for plan in (ScanPlan(), ONE_BY_ONE)]
 
 
 def _comparable(report: dict[str, Any]) -> dict[str, Any]:

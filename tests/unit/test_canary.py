@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from service import canary
-from service.canary import ACCOUNT, HEADER, IDENTITY, MAX_SEEN, Canary, Result, attack, mark_of, seal
+from service.canary import ACCOUNT, HEADER, IDENTITY, MAX_SEEN, Canary, MarkResult, attack, mark_of, seal
 from service.detect import Detector
 from service.errors import SettingsError
 from service.intake import Intake, Topics
@@ -28,7 +28,7 @@ RECORD: dict[str, Any] = json.loads(VALUE)
 MARK = seal(KEY, TOPIC, VALUE, NOW)
 
 
-def verify(**changes: Any) -> Result:
+def verify(**changes: Any) -> MarkResult:
     """What is made of a good mark in which, or around which, something is changed."""
     given = {"key": KEY, "topic": TOPIC, "mark": MARK, "value": VALUE, "record": RECORD, "now": NOW, **changes}
     return Canary(given["key"], given["topic"]).verify(
@@ -74,7 +74,7 @@ def test_every_bit_of_the_mark_counts() -> None:
     ("seconds", "result"),
     [(-61, "expired"), (-60, "accepted"), (300, "accepted"), (301, "expired"), (10**9, "expired")],
 )
-def test_a_mark_is_good_for_five_minutes_and_a_minute_of_wrong_clocks(seconds: int, result: Result) -> None:
+def test_a_mark_is_good_for_five_minutes_and_a_minute_of_wrong_clocks(seconds: int, result: MarkResult) -> None:
     assert verify(now=NOW + timedelta(seconds=seconds)) == result
 
 
@@ -82,7 +82,7 @@ def test_without_a_key_no_mark_is_believed() -> None:
     assert verify(key=None) == "no_key"
 
 
-def sealed(**changes: object) -> Result:
+def sealed(**changes: object) -> MarkResult:
     """Of a record other than the canary's, whose mark is good: whoever has the key made it."""
     record = {**RECORD, **changes}
     value = json.dumps(record).encode()
@@ -212,7 +212,7 @@ def test_an_unmarked_canary_is_an_ordinary_event(world: World) -> None:
     world.events.append(VALUE)
     world.pipeline.run_once()
     assert world.believed() == [(False, None)]
-    assert {world.count("canaries_total", result=result) for result in get_args(Result)} == {0}
+    assert {world.count("canaries_total", result=result) for result in get_args(MarkResult)} == {0}
 
 
 @pytest.mark.parametrize("batches", [1, 2])

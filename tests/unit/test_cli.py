@@ -14,7 +14,8 @@ from jsonschema import Draft202012Validator
 from service.cli import tokentrail as group
 from service.cli.settings_flags import flags_of
 from service.rules import RULES
-from service.settings import describe, flag, load
+from service.settings import flag, load
+from service.settings_table import describe
 from tests.broker import ROOT
 from tests.program import PROGRAM, environment, in_process, tokentrail
 

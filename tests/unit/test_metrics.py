@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.batch import Batch
-from service.canary import Result
+from service.canary import MarkResult
 from service.detect import Detector
 from service.envelopes import REASONS, Envelope, IgnoredKind
 from service.finding import SEVERITIES
@@ -116,7 +116,7 @@ def test_every_value_of_a_label_is_one_of_a_known_few(metrics: Metrics) -> None:
         "envelope": set(get_args(Envelope)),
         "kind": {*get_args(IgnoredKind), "assigned", "revoked", "lost"},
         "reason": set(REASONS),
-        "result": {"success", "failure", *get_args(Result)},
+        "result": {"success", "failure", *get_args(MarkResult)},
         "rule": set(RULE_IDS),
         "severity": set(SEVERITIES),
         "outcome": {"success", "failure"},

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from service.errors import SettingsError
-from service.settings import Settings, describe, flag, load, require_bootstrap
+from service.settings import Settings, flag, load, require_bootstrap
+from service.settings_table import describe
 from service.settings_values import REFUSED_PROPERTIES
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "tokentrail.toml"
