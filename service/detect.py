@@ -115,6 +115,7 @@ class Detector:
             "rules": [
                 {
                     "rule_id": rule.id,
+                    "stage": rule.stage,
                     "verdict": detection.verdicts[rule.id],
                     "severity": found[rule.id].severity if rule.id in found else None,
                     "title": found[rule.id].title if rule.id in found else None,

@@ -14,7 +14,7 @@ from service.envelopes import Ignored, Part, Record, load, unwrap
 from service.errors import DecodeError
 from service.escape import printable
 from service.finding import SEVERITIES
-from service.rules import RULES
+from service.rules import EVERY_RULE, RULES
 
 _MOST: Final = 20
 
@@ -33,7 +33,8 @@ _MOST: Final = 20
     show_default=True,
     help="json: one document a record, each on a line.",
 )
-def command(file: str, index: int | None, output: str) -> int:
+@click.option("--staged", is_flag=True, help="Ask the rules on trial too.")
+def command(file: str, *, index: int | None, output: str, staged: bool) -> int:
     """Explain an event, in any envelope: what each clause saw, at which path, or why it could not tell.
 
     FILE holds a CloudTrail record, or a few; - is standard input. Exits 0, 1 when a record could not be read, 2
@@ -50,7 +51,8 @@ def command(file: str, index: int | None, output: str) -> int:
         parts = [parts[index]]
     if len(parts) > _MOST:
         raise click.UsageError(f"the file holds {len(parts):,} records: choose one with --index")
-    explanations = [_explain(part) for part in parts]
+    detector = Detector(EVERY_RULE if staged else RULES)
+    explanations = [_explain(part, detector) for part in parts]
     for explanation in explanations:
         if output == "json":
             click.echo(json.dumps(explanation))
@@ -59,14 +61,14 @@ def command(file: str, index: int | None, output: str) -> int:
     return 1 if not parts or any("unreadable" in explanation for explanation in explanations) else 0
 
 
-def _explain(part: Part) -> dict[str, Any]:
+def _explain(part: Part, detector: Detector) -> dict[str, Any]:
     """What one part of a file is, and what every rule says to it."""
     if isinstance(part, Ignored):
         return {"ignored": part.kind}
     if not isinstance(part, Record):
         return {"unreadable": f"{part.reason}: {part.detail}"}
     try:
-        return Detector(RULES).explain(load(part), part.envelope)
+        return detector.explain(load(part), part.envelope)
     except DecodeError as error:
         return {"unreadable": f"{error.reason}: {error}"}
 
@@ -81,8 +83,8 @@ def _show(explanation: dict[str, Any], out: Console) -> None:
     for rule in explanation["rules"]:
         out.print()
         out.print(cell(rule["rule_id"]), style="bold", end=": ")
-        severity = f", {rule['severity']}" if rule["severity"] else ""
-        out.print(cell(f"{rule['verdict']}{severity}", STYLES.get(rule["severity"] or "", "")))
+        notes = [rule["verdict"], rule["severity"], "on trial" if rule["stage"] else None]
+        out.print(cell(", ".join(filter(None, notes))), style=STYLES.get(rule["severity"] or "", ""))
         if rule["title"]:
             out.print(cell(rule["title"]))
         rows = [

@@ -51,7 +51,3 @@ def row(finding: Finding) -> list[Text]:
         cell(finding.source_ip),
         cell(finding.event_id or finding.finding_id),
     ]
-
-
-def findings_table(findings: Iterable[Finding], out: Console) -> None:
-    table(COLUMNS, map(row, findings), out)

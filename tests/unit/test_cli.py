@@ -182,6 +182,16 @@ def test_explain_tells_what_could_not_be_evaluated_and_why() -> None:
     assert [rule["verdict"] for rule in explanation["rules"]] == ["match", "not_evaluable", "no_match"]
 
 
+def test_explain_asks_rules_on_trial_when_told_to() -> None:
+    sample = ROOT / "tests" / "rules" / "samples" / "federated-user-changes-iam" / "fires-create-user.json"
+    (explanation,) = explained(sample)
+    assert "federated-user-changes-iam" not in {rule["rule_id"] for rule in explanation["rules"]}
+    (explanation,) = explained(sample, "--staged")
+    (rule,) = (rule for rule in explanation["rules"] if rule["rule_id"] == "federated-user-changes-iam")
+    assert (rule["verdict"], rule["stage"]) == ("match", "staged")
+    assert "match, critical, on trial" in in_process("explain", sample, "--staged").stdout
+
+
 def test_explain_says_of_another_event_what_the_rules_watch() -> None:
     (explanation,) = explained(OTHER)
     for rule in RULES:

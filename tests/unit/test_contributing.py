@@ -87,6 +87,8 @@ def test_the_rule_of_the_example_finds_its_event(project: Path) -> None:
     assert finding["clauses"] == ["identity-asked"]
     assert finding["containment_arn"] == "arn:aws:iam::111122223333:user/synthetic-deploy"
     assert finding["runbook"]
+    told = python(project, "-m", "service", "explain", "--staged", f"{samples}/fires-session-of-user.json")
+    assert f"{RULE}: match, low, on trial" in told
 
 
 def test_the_rule_of_the_example_passes_what_every_rule_has_to(project: Path) -> None:
