@@ -265,7 +265,7 @@ def _parsed(value: object) -> object:
 
 
 class Reads:
-    """Compiles the types of one schema. Raises UnusableSchema, or one of avro_schema.ODD for one of odd shape."""
+    """Compiles the types of one schema. Raises UnusableSchema, or one of schema.ODD for one of odd shape."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
