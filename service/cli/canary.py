@@ -1,7 +1,6 @@
 """`tokentrail canary`: an attack that nobody made, through the running system and back."""
 
 import json
-import sys
 import time
 import uuid
 from collections.abc import Collection
@@ -12,17 +11,17 @@ from typing import Any, Final, Literal
 import click
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from service import canary, log
+from service import canary
 from service.batch import Message, Outgoing
 from service.cli import complain
-from service.cli.settings_flags import flags_of, settings_options
+from service.cli.settings_flags import settings_of, settings_options
 from service.errors import SettingsError
 from service.finding import finding_id
 from service.kafka.clients import check_topic, new_client, producer_config
 from service.kafka.errors import in_our_terms
 from service.kafka.sink import produce
 from service.rules import RULES
-from service.settings import Settings, load, require_bootstrap
+from service.settings import Settings
 from service.tail import Follower, headers_of
 
 _TIMEOUT_SECONDS: Final = 30.0
@@ -63,13 +62,11 @@ def command(*, timeout: float, output: str, **options: Any) -> int:
     Exits 0 when the finding came, 1 when it did not in time or not as a canary's, 2 for a wrong setting, 3 when
     the brokers refuse us or do not answer.
     """
-    settings = load(flags_of(options))
-    require_bootstrap(settings)
+    settings = settings_of(options)
     key = settings.canary.key
     if key is None:
         ways = "set TOKENTRAIL_CANARY__KEY, TOKENTRAIL_CANARY__KEY_FILE or [canary] key_file"
         raise SettingsError([f"canary.key is required: {ways}"])
-    log.configure(settings.log.level, settings.log.format, sys.stderr)
     trip = _round_trip(settings, key.get_secret_value(), timeout)
     if output == "json":
         click.echo(json.dumps(asdict(trip)))

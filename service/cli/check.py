@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 import threading
 import time
 from dataclasses import asdict
@@ -10,12 +9,11 @@ from typing import Any
 
 import click
 
-from service import log
 from service.check import preflight
-from service.cli.settings_flags import flags_of, settings_options
+from service.cli import complain
+from service.cli.settings_flags import settings_of, settings_options
 from service.escape import printable
 from service.kafka.preflight import Result
-from service.settings import load, require_bootstrap
 
 
 @click.command("check")
@@ -35,9 +33,7 @@ def command(*, wait: bool, timeout: float | None, output: str, **options: Any) -
     Exits 0 when nothing failed (warnings are no failures), 2 for a wrong setting, 3 when something is refused,
     missing or does not answer.
     """
-    settings = load(flags_of(options))
-    require_bootstrap(settings)
-    log.configure(settings.log.level, settings.log.format, sys.stderr)
+    settings = settings_of(options)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -47,7 +43,7 @@ def command(*, wait: bool, timeout: float | None, output: str, **options: Any) -
     def again() -> bool:
         nonlocal told
         if wait and not told:
-            click.echo("tokentrail: no broker answers, waiting", err=True)
+            complain("no broker answers, waiting")
             told = True
         out_of_time = deadline is not None and time.monotonic() > deadline
         return wait and not out_of_time and not stop.wait(1)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from service import log
+from service.cli import complain
 from service.cli.table import STYLES, cell, console
 from service.demo import Demo, keep_feeding, play
 from service.escape import printable
@@ -49,7 +50,7 @@ def command(*, keep: bool, port: int) -> int:
     finally:
         demo.close()
     if not complete:
-        click.echo("tokentrail: the service did not read all of the day in time", err=True)
+        complain("the service did not read all of the day in time")
     return 0 if complete else 1
 
 

@@ -1,6 +1,5 @@
 """`tokentrail feed`: CloudTrail files into the events topic."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
@@ -8,17 +7,16 @@ from typing import Any, Final
 import click
 from confluent_kafka import KafkaError
 
-from service import log
+from service.cli import complain
 from service.cli.progress import reading
-from service.cli.settings_flags import flags_of, settings_options
+from service.cli.settings_flags import settings_of, settings_options
 from service.errors import SettingsError
-from service.escape import printable
 from service.feed.messages import Message, Reading, as_found, paced, wrapped
 from service.feed.send import Feeder
 from service.feed.wrap import SEVERAL, WRAPS, Wrap
 from service.files import find_files
 from service.scan import FileResult
-from service.settings import Settings, load, require_bootstrap
+from service.settings import Settings
 
 _BATCH: Final = 100
 _BATCHED: Final = " or ".join(sorted(SEVERAL))
@@ -59,9 +57,7 @@ def command(
     if batch is not None and shape not in SEVERAL:
         raise click.UsageError(f"--batch is for --as {_BATCHED}: other messages hold one record")
     most = (batch or _BATCH) if shape in SEVERAL else 1
-    settings = load(flags_of(options))
-    require_bootstrap(settings)
-    log.configure(settings.log.level, settings.log.format, sys.stderr)
+    settings = settings_of(options)
     topic = topic or settings.topics.events
     wrap = _wrap(shape, settings, topic)
     files, problems = find_files(paths)
@@ -89,7 +85,7 @@ def command(
     if counts["unreadable"]:
         problems.append(f"{counts['unreadable']:,} records could not be decoded in full, and were left out")
     for problem in problems:
-        click.echo(f"tokentrail: {printable(problem, 1_000)}", err=True)
+        complain(problem)
     what = f"messages of {counts['records']:,} records" if shape in SEVERAL else "records"
     done = f"{counts['acknowledged']:,} of {counts['sent']:,} {what} acknowledged in {topic}"
     click.echo(done + (f", {unsent:,} still on their way" if unsent else ""), err=True)

@@ -1,14 +1,12 @@
 """`tokentrail redrive`: dead letters back into the events topic."""
 
-import sys
 from typing import Any
 
 import click
 
-from service import log
-from service.cli.settings_flags import flags_of, settings_options
+from service.cli import complain
+from service.cli.settings_flags import settings_of, settings_options
 from service.redrive import redrive
-from service.settings import load, require_bootstrap
 
 
 @click.command("redrive")
@@ -21,12 +19,10 @@ def command(*, dry_run: bool, **options: Any) -> int:
     remembers how far it came. Exits 1 when some were cut, so cannot be sent whole, 3 when the brokers refuse
     us or do not answer.
     """
-    settings = load(flags_of(options))
-    require_bootstrap(settings)
-    log.configure(settings.log.level, settings.log.format, sys.stderr)
+    settings = settings_of(options)
     counts = redrive(settings, dry_run=dry_run)
     done = "would be sent" if dry_run else "sent"
     click.echo(f"{counts['sent']:,} dead letters {done} to {settings.topics.events}", err=True)
     if counts["cut"]:
-        click.echo(f"tokentrail: {counts['cut']:,} were cut when they failed, and were left", err=True)
+        complain(f"{counts['cut']:,} were cut when they failed, and were left")
     return 1 if counts["cut"] else 0

@@ -1,13 +1,11 @@
 """`tokentrail run`: the service."""
 
-import sys
 from typing import Any
 
 import click
 
-from service import app, log
-from service.cli.settings_flags import flags_of, settings_options
-from service.settings import load, require_bootstrap
+from service import app
+from service.cli.settings_flags import settings_of, settings_options
 
 
 @click.command("run")
@@ -19,7 +17,5 @@ def command(**options: Any) -> int:
     lists them. Exits 0 when told to stop, 2 for a wrong setting, 3 when the brokers refuse us (login, ACL, missing
     topic). Brokers that are away are waited for.
     """
-    settings = load(flags_of(options))
-    require_bootstrap(settings)
-    log.configure(settings.log.level, settings.log.format, sys.stderr)
+    settings = settings_of(options)
     return app.run(settings)

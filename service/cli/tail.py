@@ -9,16 +9,14 @@ from typing import Any
 import click
 from rich.text import Text
 
-from service import log
 from service.avro.messages import connect
 from service.batch import Message
 from service.cli import complain
-from service.cli.settings_flags import flags_of, settings_options
+from service.cli.settings_flags import settings_of, settings_options
 from service.cli.table import STYLES, cell, console
 from service.errors import DecodeError, SchemaUnavailable
 from service.finding import SEVERITIES, Severity
 from service.rules import EVERY_RULE
-from service.settings import load, require_bootstrap
 from service.tail import Findings, Follower, Line, Start, Wanted, headers_of, line_of
 
 _WIDTHS = (20, 13, 36)  # of time, severity and rule; what comes behind them is as long as it is
@@ -60,9 +58,7 @@ def command(
     committed do not show. Exits 0 when told to stop, 2 for a wrong setting, 3 when the brokers refuse us or, at
     the start, do not answer.
     """
-    settings = load(flags_of(options))
-    require_bootstrap(settings)
-    log.configure(settings.log.level, settings.log.format, sys.stderr)
+    settings = settings_of(options)
     wanted = Wanted(severity=severity, rules=rules, canary=canary)
     show = _Shown(Findings(connect(settings.registry)), as_json=output == "json")
     stop = threading.Event()
