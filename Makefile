@@ -50,7 +50,7 @@ format: .venv/ready ## mend what ruff can mend
 	$(BIN)/ruff format
 
 docs: .venv/ready ## write what is made from the code: tables, the catalogue, the dashboard, the chart's copies
-	$(BIN)/python -m tests.docs
+	$(BIN)/python -m tests.generate_docs
 	$(BIN)/python -m deploy.grafana.dashboard
 	$(BIN)/python -m tests.deploy.chart
 

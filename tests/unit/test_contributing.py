@@ -44,7 +44,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = copy / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(patched(path.read_text(), content) if kind == "diff" else content, encoding="utf-8")
-    python(copy, "-m", "tests.docs")
+    python(copy, "-m", "tests.generate_docs")
     return copy
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.rules import RULES
-from tests.docs import DOCUMENTS, README, ROOT, between
+from tests.generate_docs import DOCUMENTS, README, ROOT, between
 
 
 @pytest.mark.parametrize(
