@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from service.detect import Detector
 from service.rules import RULES
+from service.sample_day import sample_day
 from tests.generate_docs import DOCUMENTS, README, ROOT, between
 
 TEXTS = sorted(
@@ -78,3 +81,24 @@ def test_every_make_target_that_the_readme_names_exists() -> None:
 
 def test_every_rule_is_in_the_readme() -> None:
     assert all(f"`{rule.id}`" in README.read_text() for rule in RULES)
+
+
+def test_what_the_readme_shows_of_the_demo_is_found_in_its_day() -> None:
+    shown = re.findall(
+        r"^(\d\d:\d\d) (\w+) +(\S+) +(\S+) +(\S+) +(.+?)(?: \(failed\))?$", README.read_text(), re.MULTILINE
+    )
+    detect = Detector(RULES).detect_record
+    findings = [finding for event in sample_day(date(2026, 1, 5)) for finding in detect(event).findings]
+    found = {
+        (
+            (each.event_time or "")[11:16],
+            each.severity,
+            each.rule_id,
+            (each.containment_arn or "").rpartition("/")[2],
+            each.federated_user_name or "-",
+            ", ".join(each.clauses),
+        )
+        for each in findings
+    }
+    assert len(shown) > 3
+    assert set(shown) <= found
