@@ -1,5 +1,6 @@
 """The documents say what the code does, and lead where they say."""
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import date
@@ -72,6 +73,14 @@ def test_every_file_that_is_named_exists(name: str) -> None:
     named = re.findall(r"`((?:service|tests|docs|deploy|config)/[\w./-]*)`", (ROOT / name).read_text())
     assert named
     assert [path for path in named if path not in OTHERS and not (ROOT / path).exists()] == []
+
+
+def test_every_panel_that_a_runbook_names_is_on_the_dashboard() -> None:
+    named = set(re.findall(r"(?<!\*)\*([A-Z][^*]+)\*(?!\*)", (ROOT / "docs" / "runbooks.md").read_text()))
+    dashboard = json.loads((ROOT / "deploy" / "grafana" / "tokentrail.json").read_text())
+    panels = [inner for panel in dashboard["panels"] for inner in (panel, *panel.get("panels", ()))]
+    assert len(named) > 3
+    assert {" ".join(name.split()) for name in named} <= {panel["title"] for panel in panels}
 
 
 def test_every_make_target_that_the_readme_names_exists() -> None:
