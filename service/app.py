@@ -157,6 +157,8 @@ class Service:
             return f"waiting for {self._awaited}"
         if not self._source.joined:
             return "joining the consumer group"
+        if not self._source.connected:
+            return "no broker answers"
         if (still := time.monotonic() - self._pipeline.moved_at) > SLOW_SECONDS:
             return f"no batch has ended for {still:.0f} s"
         return self._pipeline.trouble

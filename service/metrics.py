@@ -92,8 +92,8 @@ class Metrics:
             "canary_last_success_timestamp_seconds",
             "Time of the last commit of a canary's finding, in seconds since 1970; 0 before the first.",
         )
-        build = gauge("build_info", "Always 1; the label has the version.", "version")
-        build.labels(version("tokentrail")).set(1)
+        self.build = gauge("build_info", "Always 1; the label has the version.", "version")
+        self.build.labels(version("tokentrail")).set(1)
         self._start_at_zero()
 
     def _start_at_zero(self) -> None:

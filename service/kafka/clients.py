@@ -1,6 +1,7 @@
 """Clients of confluent-kafka: their configuration, and the first questions to the brokers.
 
-Facts about librdkafka stand beside the code that needs them; the measured ones are in DESIGN.md.
+Facts about librdkafka stand beside the code that needs them; the measured ones are in
+DESIGN.md#what-was-learned-about-the-client.
 """
 
 import logging

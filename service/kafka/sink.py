@@ -74,7 +74,7 @@ class ExactlyOnceSink:
     """Outputs and offsets in one transaction; a batch without output, as most are, is a plain commit.
 
     No transactional call is ever retried: after any failure the producer is replaced, which aborts what was
-    open (librdkafka #5456, #5511; DESIGN.md has the figures).
+    open (librdkafka #5456, #5511; DESIGN.md#the-guarantee).
     """
 
     def __init__(

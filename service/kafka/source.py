@@ -39,7 +39,7 @@ class RebalanceObserver(Protocol):
 
 
 class KafkaSource:
-    """A consumer group's member. Used by one thread; `joined` and `lags` may be read by others."""
+    """A consumer group's member. Used by one thread; `joined`, `connected` and `lags` may be read by others."""
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class KafkaSource:
         self._refused: Refused | None = None
         self._doubtful: Refused | None = None
         self.joined = False
+        self.connected = True  # to any broker, as far as the client's statistics tell
         self.revocations = 0
         self._subscribed = False
         self._consumer = self._unsubscribed()
@@ -268,6 +269,15 @@ class KafkaSource:
             if (place := (self._topic, int(number))) in self._assigned:
                 found[place] = numbers
         self._statistics = found
+        self._note_connection(any(broker["state"] == "UP" for broker in statistics.get("brokers", {}).values()))
+
+    def _note_connection(self, connected: bool) -> None:  # noqa: FBT001  it has no other argument
+        if connected != self.connected and self.joined:
+            if connected:
+                _log.info("brokers answer again")
+            else:
+                _log.warning("no broker answers, waiting")
+        self.connected = connected
 
     def lags(self) -> dict[Place, int]:
         """Messages below the last stable offset that are not committed yet.

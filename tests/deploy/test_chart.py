@@ -21,7 +21,8 @@ pytestmark = pytest.mark.usefixtures("helm")
 
 MINIMAL: Object = {"kafka": {"bootstrapServers": "kafka:9092"}}
 SETS = {name: load(path) for name, path in EXAMPLES.items()} | {
-    "tuned": MINIMAL | {"tuning": "  [rules]\n'a b' = \"ü\"\n", "context": "# ü\n[accounts]\n"},
+    "tuned": MINIMAL
+    | {"tuning": "  [rules]\n'a b' = \"ü\"\n", "context": "# ü\n[accounts]\n", "detect": {"screen": True}},
     "tagged": MINIMAL | {"image": {"tag": "1.2.3"}},
     "kerberos": {
         "kafka": {
@@ -50,13 +51,12 @@ SETS = {name: load(path) for name, path in EXAMPLES.items()} | {
     },
 }
 # In the values' order: section or table of settings -> where it stands among the chart's values.
-SECTIONS = ("kafka", "topics", "delivery", "findings", "registry", "http", "log", "limits")
+SECTIONS = ("kafka", "topics", "delivery", "detect", "findings", "registry", "http", "log", "limits")
 NOT_IN_CHART = {
     "config": "the chart's own file",
     "tuning": "the chart's own file, from the value of that name",
     "context": "the same",
     "http.port": "a pod has its own address",
-    "detect.screen": "not available in this version",
     "accounts.expected": "the value expectedAccounts",
     "canary.key": "a Secret's, by a file",
     "canary.key_file": "made from canary.secret",

@@ -477,20 +477,33 @@ def test_a_dead_letter_that_no_topic_takes_is_tried_again_and_never_silently(
     assert published(broker, program.dead_letters) == []
 
 
+def test_an_outage_while_nothing_waits_is_told_and_so_is_its_end(own_broker: Broker, program: Program) -> None:
+    """Nothing is to be delivered, so no call fails: the client's own statistics tell."""
+    with program.running() as run:
+        run.wait_until_ready()
+        own_broker.kill()
+        poll_until(lambda: run.get("/readyz") == (503, "no broker answers\n"), "the outage to be seen")
+        assert run.get("/livez")[0] == 200
+        own_broker.start()
+        run.wait_until_ready()
+        assert run.stop() == 0
+    assert len(run.logged("no broker answers, waiting")) == len(run.logged("brokers answer again")) == 1
+
+
 def test_a_broker_killed_meanwhile_costs_no_finding_and_doubles_none(own_broker: Broker, program: Program) -> None:
-    """Exactly once for readers of committed messages: 2,000 events before, during and after the crash."""
-    records = [issuance(eventID=f"event-{number}") for number in range(2_000)]
+    """Exactly once for readers of committed messages: 7,000 events before, during and after the crash."""
+    records = [issuance(eventID=f"event-{number}") for number in range(7_000)]
     messages = [(b"%d" % number, encoded(record)) for number, record in enumerate(records)]
     program.settings["LIMITS__BATCH_MESSAGES"] = "10"  # still at it when the broker dies
     with program.running() as run:
         run.wait_until_ready()
-        send(own_broker, program.events, messages[:1_000])
+        send(own_broker, program.events, messages[:6_000])
         poll_until(lambda: run.count("messages_total") >= 100, "a beginning")
         own_broker.kill()
-        assert 100 <= run.count("messages_total") < 1_000
+        assert 100 <= run.count("messages_total") < 6_000
         own_broker.start()
-        send(own_broker, program.events, messages[1_000:])
-        run.wait_for_messages(2_000)
+        send(own_broker, program.events, messages[6_000:])
+        run.wait_for_messages(7_000)
         assert run.count("producer_replacements_total") > 0
         assert run.stop() == 0
     assert finding_ids(published(own_broker, program.findings)) == expected_ids(records)

@@ -22,7 +22,7 @@
 {{- include "tokentrail.properties" (list "properties" $properties) }}
 {{- include "tokentrail.properties" (list "consumer_properties" $v.kafka.consumerProperties) }}
 {{- include "tokentrail.properties" (list "producer_properties" $v.kafka.producerProperties) }}
-{{- range list "topics" "delivery" "findings" "http" "log" "limits" }}
+{{- range list "topics" "delivery" "detect" "findings" "http" "log" "limits" }}
 {{- include "tokentrail.settings" (list . (index $v .)) }}
 {{- end }}
 {{- include "tokentrail.settings" (list "registry" $registry) }}
