@@ -21,13 +21,13 @@ from service.errors import WorldError
 SUFFIXES: Final = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".gz", ".avro")
 STANDARD_INPUT: Final = "-"
 BLOCK_BYTES: Final = 16 * 1024 * 1024
+PIECE_BYTES: Final = 128 * 1024  # a piece stays in a core's cache from one step to the next
+SERIAL_BYTES: Final = 4 * 1024 * 1024  # below it, starting processes costs more than it saves
+BATCH_BYTES: Final = 1024 * 1024  # of the files that a process reads in one go
+BATCH_FILES: Final = 64
 MAX_DOCUMENT_BYTES: Final = 2 * 1024**3
 READ_ERRORS: Final[tuple[type[Exception], ...]] = (OSError, EOFError, cast("type[Exception]", IsalError))
-_PIECE_BYTES: Final = 128 * 1024  # a piece stays in a core's cache from one step to the next
-_SERIAL_BYTES: Final = 4 * 1024 * 1024  # below it, starting processes costs more than it saves
-_BATCH_BYTES: Final = 1024 * 1024
 _KEPT_BYTES: Final = 16 * 1024 * 1024
-_BATCH_FILES: Final = 64
 _SHARES: Final = 16  # of a process's work: less than one is little enough to come last
 told_to_end: Final = Event()  # set in a worker process only: nobody reads what it answers then
 T = TypeVar("T")
@@ -70,18 +70,18 @@ def each(files: Sequence[str], one: Callable[[str], T], processes: int | None = 
     """What `one` makes of each file, in their order. It and its answers may travel between processes."""
     processes = min(processes or os.cpu_count() or 1, len(files))
     sizes = [Path(file).stat().st_size if file != STANDARD_INPUT and Path(file).exists() else 0 for file in files]
-    if processes < 2 or sum(sizes) < _SERIAL_BYTES:
+    if processes < 2 or sum(sizes) < SERIAL_BYTES:
         yield from map(one, files)
         return
-    batches = _batches(sizes)
+    found = batches(sizes)
     share = sum(sizes) // (_SHARES * processes)
     with ProcessPoolExecutor(processes, initializer=_begin_worker) as pool:
         answers: dict[range, Future[list[T]]] = {}
         try:
             # What takes long begins first, lest it is all that is left at the end; the others keep their order.
-            for batch in sorted(batches, key=lambda batch: -max(share, sum(sizes[place] for place in batch))):
+            for batch in sorted(found, key=lambda batch: -max(share, sum(sizes[place] for place in batch))):
                 answers[batch] = pool.submit(_all_of, one, [files[place] for place in batch])
-            for batch in batches:
+            for batch in found:
                 yield from answers.pop(batch).result()
         except BrokenProcessPool as broken:
             raise WorldError(
@@ -93,15 +93,15 @@ def each(files: Sequence[str], one: Callable[[str], T], processes: int | None = 
             raise
 
 
-def _batches(sizes: Sequence[int]) -> list[range]:
+def batches(sizes: Sequence[int]) -> list[range]:
     """The places of files that one process reads in one go: handing over takes as long as a small file does."""
-    batches, begin, size = [], 0, 0
+    found, begin, size = [], 0, 0
     for place, each_size in enumerate(sizes):
-        if place > begin and (size + each_size > _BATCH_BYTES or place - begin >= _BATCH_FILES):
-            batches.append(range(begin, place))
+        if place > begin and (size + each_size > BATCH_BYTES or place - begin >= BATCH_FILES):
+            found.append(range(begin, place))
             begin, size = place, 0
         size += each_size
-    return [*batches, range(begin, len(sizes))]
+    return [*found, range(begin, len(sizes))]
 
 
 def _all_of(one: Callable[[str], T], files: Sequence[str]) -> list[T]:
@@ -163,12 +163,12 @@ def content(file: str, report: FileRead) -> Iterator[bytes]:
 
 def pieces(file: str) -> Iterator[bytes]:
     with sys.stdin.buffer if file == STANDARD_INPUT else Path(file).open("rb") as stream:
-        first = stream.read(_PIECE_BYTES)
+        first = stream.read(PIECE_BYTES)
         if first.startswith(b"\x1f\x8b"):
             yield from _gunzipped(first, stream)
         else:
             yield first
-            while piece := stream.read(_PIECE_BYTES):
+            while piece := stream.read(PIECE_BYTES):
                 yield piece
 
 
@@ -177,11 +177,11 @@ def _gunzipped(data: bytes, stream: IO[bytes]) -> Iterator[bytes]:
     while data:
         member = IgzipDecompressor(flag=DECOMP_GZIP)
         while not member.eof:
-            if member.needs_input and not (data := data or stream.read(_PIECE_BYTES)):
+            if member.needs_input and not (data := data or stream.read(PIECE_BYTES)):
                 raise EOFError
-            yield member.decompress(data, _PIECE_BYTES)
+            yield member.decompress(data, PIECE_BYTES)
             data = b""
-        data = (member.unused_data or stream.read(_PIECE_BYTES)).lstrip(b"\0")  # some writers pad
+        data = (member.unused_data or stream.read(PIECE_BYTES)).lstrip(b"\0")  # some writers pad
 
 
 def _is_lines(data: bytearray) -> bool:

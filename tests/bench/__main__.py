@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not scale.rounds:
         return 0
     text = markdown(rows)
-    print(text)  # noqa: T201  a script's report
+    print(text)
     save(f"{datetime.now(UTC):%Y-%m-%d}", rows, text, scale, sys.argv[1:] if arguments is None else arguments)
     return 0
 

@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, data, count, how in [*of_json, ("avro", avro, 1, avro_unwrap)]:
         told, loaded = (nanoseconds(partial(run, how), data, count, options.rounds) for run in (_told, _loaded))
         lines.append(f"| {name} | {len(data) // count:,} | {told:,.0f} | {loaded:,.0f} |")
-    print("\n".join(lines))  # noqa: T201  a script's report
+    print("\n".join(lines))
     return 0
 
 

@@ -286,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for kind, measured in rounds.items():
         cells = [shown([getattr(one, name) for one in measured]) for name in Round.__slots__]
         lines.append(f"| {kind.name} | {kind.findings} | {' | '.join(cells)} |")
-    print("\n".join(lines))  # noqa: T201  a script's report
+    print("\n".join(lines))
     return 0
 
 

@@ -180,7 +180,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.serve:
         return serve(options.serve)
-    print(markdown(measure(Scale(options.rounds, options.quick))))  # noqa: T201  a script's report
+    print(markdown(measure(Scale(options.rounds, options.quick))))
     return 0
 
 

@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "| --- | ---: |",
         *(f"| {name} | {cost:,.0f} |" for name, cost in best.items()),
     ]
-    print("\n".join(lines))  # noqa: T201  a script's report
+    print("\n".join(lines))
     return 0
 
 

@@ -258,7 +258,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    print(markdown(measure(Scale(options.rounds, options.quick))))  # noqa: T201  a script's report
+    print(markdown(measure(Scale(options.rounds, options.quick))))
     return 0
 
 

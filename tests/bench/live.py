@@ -185,4 +185,4 @@ def _note(runs: Runs) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  how far it has come
+    print(text, file=sys.stderr, flush=True)

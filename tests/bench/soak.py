@@ -106,14 +106,14 @@ def measure(scale: Scale, minutes: float | None = None) -> list[Row]:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  how far it has come
+    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20)
     options = parser.parse_args()
-    print(markdown(measure(Scale(), options.minutes)))  # noqa: T201  a script's report
+    print(markdown(measure(Scale(), options.minutes)))
     return 0
 
 

@@ -245,8 +245,8 @@ def main(arguments: Sequence[str] | None = None, targets: Mapping[str, Target] |
         options.seed, options.inputs, options.seconds, target=(targets or {}).get(options.target)
     )
     counts = ", ".join(f"{count:,} {name}" for name, count in asdict(figures).items() if count)
-    print(f"seed {options.seed}: {counts} in {time.monotonic() - began:.0f} s")  # noqa: T201  a script's report
-    print(f"RAISED on {culprit}" if culprit else "nothing raised")  # noqa: T201
+    print(f"seed {options.seed}: {counts} in {time.monotonic() - began:.0f} s")
+    print(f"RAISED on {culprit}" if culprit else "nothing raised")
     return 1 if culprit else 0
 
 

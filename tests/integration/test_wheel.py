@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 SUFFIXES = {".py", ".css", ".html", ".typed"}
 # What `make test` and `make image` need, and whoever reads the sources.
 IN_SDIST = """
-    .ci/run .dockerignore CHANGELOG.md CONTRIBUTING.md DESIGN.md Dockerfile LICENSE Makefile README.md SECURITY.md
-    config/tokentrail.toml deploy/chart/Chart.yaml docs/rules.md pyproject.toml requirements/run.txt
+    .ci/run .ci/test .dockerignore CHANGELOG.md CONTRIBUTING.md DESIGN.md Dockerfile LICENSE Makefile README.md
+    SECURITY.md config/tokentrail.toml deploy/chart/Chart.yaml docs/rules.md pyproject.toml requirements/run.txt
     service/report/page.html tests/conftest.py
 """.split()
 

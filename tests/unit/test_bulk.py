@@ -145,7 +145,7 @@ def test_whatever_a_file_holds_the_shortcut_reports_the_same(
     path = tmp_path_factory.getbasetemp() / "bulk"
     path.write_bytes(gzip.compress(content, 1)[: -1 if piece % 7 == 0 else None] if compressed else content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "_PIECE_BYTES", piece)
+        patch.setattr(files, "PIECE_BYTES", piece)
         patch.setattr(files, "BLOCK_BYTES", block)
         short, long = reports(path)
     assert short == long

@@ -72,9 +72,7 @@ def test_a_process_without_credentials_is_refused_in_one_line() -> None:
     assert str(caught.value) == "AWS_MSK_IAM needs AWS credentials: none were found"
 
 
-def test_the_last_token_serves_while_aws_gives_none(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_last_token_serves_while_aws_gives_none(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     tokens = Tokens("eu-central-1")

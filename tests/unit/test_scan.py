@@ -201,7 +201,7 @@ def test_a_missing_path_is_one_line(tmp_path: Path) -> None:
 def pieces(path: Path, block: int, piece: int) -> list[bytes]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "BLOCK_BYTES", block)
-        patch.setattr(files, "_PIECE_BYTES", piece)
+        patch.setattr(files, "PIECE_BYTES", piece)
         return list(blocks(str(path), FileResult("x")))
 
 
@@ -235,7 +235,7 @@ def test_lines_longer_than_a_block_are_read(tmp_path: Path, monkeypatch: pytest.
     expected = [finding.finding_id for finding in scan_file(str(path)).findings]
     assert len(expected) == 18
     monkeypatch.setattr(files, "BLOCK_BYTES", 2_000)
-    monkeypatch.setattr(files, "_PIECE_BYTES", 700)
+    monkeypatch.setattr(files, "PIECE_BYTES", 700)
     report = scan_file(str(path))
     assert [finding.finding_id for finding in report.findings] == expected
     assert [finding.origin.index for finding in report.findings[::2]] == list(range(9))
@@ -246,7 +246,7 @@ def test_several_processes_give_the_same_findings_in_the_same_order(tmp_path: Pa
     quiet = as_lines(*[QUIET] * 1_200)
     for number in range(4):  # together beyond what one process does alone
         (tmp_path / f"{number}.jsonl").write_bytes(quiet + as_lines(event(f"{number}-a"), event(f"{number}-b")))
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) > files._SERIAL_BYTES
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) > files.SERIAL_BYTES
     outputs = [
         re.sub(
             r'"detected_at":"[^"]+"',

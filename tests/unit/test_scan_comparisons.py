@@ -143,7 +143,7 @@ def test_a_comparison_in_several_processes_is_the_same(tmp_path: Path) -> None:
     quiet = as_lines(*[QUIET] * 1_600)
     for number in range(3):
         (logs / f"{number}.jsonl").write_bytes(quiet + as_lines(event(f"{number}-a")))
-    assert sum(path.stat().st_size for path in logs.iterdir()) > files._SERIAL_BYTES
+    assert sum(path.stat().st_size for path in logs.iterdir()) > files.SERIAL_BYTES
     outputs = [
         tokentrail("scan", logs, "--compare", "none", new, "--output", "ndjson", "--processes", number).stdout
         for number in ("1", "2")
@@ -152,7 +152,7 @@ def test_a_comparison_in_several_processes_is_the_same(tmp_path: Path) -> None:
     assert [row["change"] for row in rows(outputs[0])] == ["removed", "changed"] * 3
 
 
-def test_the_published_rules_are_compared_event_by_event(tmp_path: Path) -> None:
+def test_the_published_rules_are_compared_event_by_event() -> None:
     long = {"name": "x", "durationSeconds": 129_600, "tags": []}
     stdin = as_lines(
         event("inline"),

@@ -19,9 +19,7 @@ class World:
         return Watchdog(lambda: self.moved_at, self.brokers_answer)
 
 
-def seconds_until_it_fires(
-    world: World, watchdog: Watchdog, *, step: float = 5, most: float = 1_000
-) -> float | None:
+def seconds_until_it_fires(watchdog: Watchdog, *, step: float = 5, most: float = 1_000) -> float | None:
     now = 0.0
     while now < most:
         now += step
@@ -32,7 +30,7 @@ def seconds_until_it_fires(
 
 def test_it_fires_when_the_loop_hangs_and_brokers_answer() -> None:
     world = World()
-    fired = seconds_until_it_fires(world, world.watchdog())
+    fired = seconds_until_it_fires(world.watchdog())
     assert fired is not None
     assert LIMIT_SECONDS <= fired <= LIMIT_SECONDS + SUSPICIOUS_SECONDS + 5
 
@@ -40,7 +38,7 @@ def test_it_fires_when_the_loop_hangs_and_brokers_answer() -> None:
 def test_it_never_fires_while_no_broker_answers() -> None:
     world = World(answers=False)
     watchdog = world.watchdog()
-    assert seconds_until_it_fires(world, watchdog, most=10_000) is None
+    assert seconds_until_it_fires(watchdog, most=10_000) is None
     assert watchdog.stalled_seconds == 0
 
 

@@ -2,8 +2,8 @@
 
 import asyncio
 
-import orjson  # type: ignore[import-not-found,unused-ignore]
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer  # type: ignore[import-not-found,unused-ignore]
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from tests.bench.peers.job import Job
 

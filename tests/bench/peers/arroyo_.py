@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson  # type: ignore[import-not-found,unused-ignore]
-from arroyo import Topic  # type: ignore[import-not-found,unused-ignore]
-from arroyo.backends.kafka import (  # type: ignore[import-not-found,unused-ignore]
+import orjson
+from arroyo import Topic
+from arroyo.backends.kafka import (
     KafkaConsumer,
     KafkaPayload,
     KafkaProducer,
     build_kafka_consumer_configuration,
     build_kafka_producer_configuration,
 )
-from arroyo.processing import StreamProcessor  # type: ignore[import-not-found,unused-ignore]
-from arroyo.processing.strategies import CommitOffsets, RunTask  # type: ignore[import-not-found,unused-ignore]
+from arroyo.processing import StreamProcessor
+from arroyo.processing.strategies import CommitOffsets, RunTask
 
 from tests.bench.peers.job import Job
 

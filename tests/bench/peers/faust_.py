@@ -4,8 +4,8 @@ import signal
 import sys
 from typing import Any
 
-import faust  # type: ignore[import-not-found,unused-ignore]
-import orjson  # type: ignore[import-not-found,unused-ignore]
+import faust
+import orjson
 
 from tests.bench.peers.job import Job
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from quixstreams import Application  # type: ignore[import-not-found,unused-ignore]
+from quixstreams import Application
 
 from tests.bench.peers.job import Job
 
