@@ -8,9 +8,6 @@ SBOM := .cache/sbom
 LOCKS := requirements/run.txt requirements/dev.txt requirements/build.txt
 UV_COMPILE := .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UV_FLAGS)
 
-# Most tests with a broker wait more than they work. A file stays together: it shares a broker.
-PARALLEL := --numprocesses 2 --dist loadfile
-
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test verify lint format docs bench storm image sbom lock
 
@@ -33,11 +30,10 @@ run: .venv/ready ## the service, with the settings of the environment and config
 	$(BIN)/tokentrail run
 
 test: .venv/ready ## tests; those with a real Kafka need java and mvn, else they say why they skip
-	$(BIN)/pytest -m "not long" $(PARALLEL)
+	.ci/test
 
 verify: lint ## lint and every test, the long ones too
-	$(BIN)/pytest -m "not long" $(PARALLEL)
-	$(BIN)/pytest -m long
+	.ci/test --long
 
 lint: .venv/ready ## style, formatting, types, import rules
 	$(BIN)/ruff check
