@@ -31,7 +31,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
         kafka.delete_created_topics()
         return
     if lack := missing():
-        _cannot_run(lack)
+        cannot_run(lack)
     with Broker(tmp_path_factory.mktemp("broker")) as started:
         yield started
 
@@ -40,7 +40,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
     """A real Kafka that asks who is there, and allows nobody anything unless told to."""
     if lack := missing():
-        _cannot_run(lack)
+        cannot_run(lack)
     with SecuredBroker(tmp_path_factory.mktemp("secured")) as started:
         yield started
 
@@ -49,7 +49,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]
 def own_broker(broker: Kafka) -> Iterator[Broker]:
     """The same Kafka where a test may stop, kill and start it; it runs again after the test."""
     if not isinstance(broker, Broker):
-        _cannot_run("the broker that KAFKA_BOOTSTRAP names is not ours to stop")
+        cannot_run("the broker that KAFKA_BOOTSTRAP names is not ours to stop")
     yield broker
     broker.start()
 
@@ -58,7 +58,7 @@ def own_broker(broker: Kafka) -> Iterator[Broker]:
 def kafka_tools() -> None:
     """For a test that runs Kafka's own tools: they need Java even where the broker is someone else's."""
     if lack := missing():
-        _cannot_run(lack)
+        cannot_run(lack)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def _asks_for(fixtures: set[str], item: pytest.Item) -> bool:
     return not fixtures.isdisjoint(getattr(item, "fixturenames", ()))
 
 
-def _cannot_run(reason: str) -> NoReturn:
+def cannot_run(reason: str) -> NoReturn:
     """In CI a missing real part is a failure: a skip there would pass for a proof."""
     if CI:
         pytest.fail(reason)

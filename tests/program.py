@@ -1,4 +1,4 @@
-"""The real program: in a process of its own and an environment without settings, or in this process."""
+"""Programs that tests start: ours, in a process and an environment of its own or in this process, and others."""
 
 import os
 import signal
@@ -67,3 +67,21 @@ def in_process(*arguments: str | Path, stdin: bytes = b"") -> subprocess.Complet
     words = list(map(str, arguments))
     done = CliRunner().invoke(group, words, input=stdin, standalone_mode=False, catch_exceptions=False)
     return subprocess.CompletedProcess(words, done.return_value or 0, done.stdout, done.stderr)
+
+
+def printed(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """What a command prints, which has to end with 0. It sees neither this checkout nor its settings."""
+    ours = ("PYTHON", "PYTEST_", "TOKENTRAIL_", "VIRTUAL_ENV")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**kept, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

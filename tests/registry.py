@@ -19,6 +19,15 @@ from tests.broker import free_ports
 Answer = tuple[int, Any]
 
 
+class Clock:
+    """The time of a client of the registry: it stands still, save where a test moves it."""
+
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @dataclass
 class FakeRegistry:
     """Its fields may be changed while it runs. After `stop`, `start` brings it back on its port, with its data."""

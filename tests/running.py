@@ -1,19 +1,20 @@
 """The real program and the real service for tests: records, topics fed and read."""
 
 import json
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
 
+from service import batch
 from service.app import Service
+from service.kafka.errors import PARTITION_EOF
 from service.settings import Settings
-from tests.broker import ROOT, Kafka, poll_until
+from tests import program
+from tests.broker import Kafka, poll_until
 
 RECORD = {
     "eventVersion": "1.08",
@@ -92,16 +93,36 @@ def _read(broker: Kafka, topic: str, enough: Callable[[Messages], bool], what: s
     return found
 
 
+def published(broker: Kafka, topic: str) -> list[batch.Message]:
+    """What a reader of committed transactions finds up to the end."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": broker.bootstrap,
+            "group.id": "reader",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
+        }
+    )
+    found: list[batch.Message] = []
+    try:
+        numbers = set(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in numbers])
+        while numbers:
+            for message in consumer.consume(1_000, 0.1):
+                error = message.error()
+                if error is None:
+                    found.append(cast("batch.Message", message))
+                elif error.code() == PARTITION_EOF:
+                    numbers.discard(message.partition() or 0)
+        return found
+    finally:
+        consumer.close()
+
+
 def tokentrail(
     broker: Kafka, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TOKENTRAIL_")}
-    return subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
-        env={**kept, "TOKENTRAIL_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap, **(environment or {})},
-        cwd=ROOT,
-        input=stdin,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+) -> subprocess.CompletedProcess[str]:
+    """The program with that broker, to its end."""
+    extra = {"TOKENTRAIL_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap, **(environment or {})}
+    return program.tokentrail(*arguments, stdin=stdin, extra=extra)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from service.kafka.errors import PARTITION_EOF
 from tests.bench.data import AVRO_SCHEMA, Mix, in_avro, records, watched, wrapped
 from tests.broker import ROOT, Broker, Kafka, poll_until
 from tests.registry import FakeRegistry
@@ -107,7 +108,7 @@ class Stage:
                 for message in consumer.consume(1_000, 1.0):
                     if (error := message.error()) is None:
                         found += 1
-                    elif error.code() == KafkaError._PARTITION_EOF:
+                    elif error.code() == PARTITION_EOF:
                         return found
         finally:
             consumer.close()

@@ -7,10 +7,10 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -22,6 +22,7 @@ from service.pipeline import CHUNK_MESSAGES, Sink, Source
 from service.settings import KafkaSettings
 from tests.broker import Kafka, poll_until
 from tests.memory import Headers, MemorySink, MemorySource, MemoryTopic
+from tests.running import published
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -180,28 +181,7 @@ class OnKafka:
             deleted.result(30)
 
     def published(self, topic: str) -> Sequence[Message]:
-        """What a reader of committed transactions finds up to the end."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self._kafka.bootstrap,
-                "group.id": "reader",
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                **PROMPT,
-            }
-        )
-        found: list[Message] = []
-        try:
-            consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
-            while True:
-                for message in consumer.consume(1_000, 0.1):
-                    error = message.error()
-                    if error is None:
-                        found.append(cast("Message", message))
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        return found
-        finally:
-            consumer.close()
+        return published(self._kafka, topic)
 
 
 @pytest.fixture(

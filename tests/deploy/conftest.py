@@ -1,9 +1,8 @@
 """Fixtures of the tests that run Helm."""
 
-import os
-
 import pytest
 
+from tests.conftest import cannot_run
 from tests.deploy import chart
 
 
@@ -11,9 +10,7 @@ from tests.deploy import chart
 def helm() -> None:
     """For a test that runs the real helm."""
     if lack := chart.missing():
-        if os.environ.get("CI") == "true":
-            pytest.fail(lack)
-        pytest.skip(lack)
+        cannot_run(lack)
     chart.fetch_helm()
 
 

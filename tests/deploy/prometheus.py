@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 import subprocess
 import urllib.parse
@@ -15,6 +14,7 @@ from typing import Any, Self
 import pytest
 
 from tests.broker import ROOT, free_ports, poll_until
+from tests.conftest import cannot_run
 
 RULES = ROOT / "deploy" / "prometheus" / "rules.yaml"
 
@@ -23,7 +23,7 @@ def program(name: str) -> str:
     """Where prometheus or promtool is; in CI a missing one is a failure, elsewhere a skip."""
     path = shutil.which(name)
     if path is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no {name}: apt-get install prometheus")
+        cannot_run(f"no {name}: apt-get install prometheus")
     return path
 
 

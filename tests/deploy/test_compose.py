@@ -13,7 +13,8 @@ import yaml
 from service.cli import tokentrail as program
 from service.settings import Settings, load, require_bootstrap
 from tests.broker import KAFKA_VERSION, ROOT
-from tests.conftest import CI
+from tests.conftest import cannot_run
+from tests.deploy.prometheus import promtool
 
 FOLDER = ROOT / "deploy" / "compose"
 # What `docker compose config` itself reads and judges files with.
@@ -114,13 +115,11 @@ def test_grafana_finds_what_it_is_given() -> None:
 
 def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
     """Prometheus' own checker reads both files, laid out as the stack mounts them."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        _cannot_run("no promtool: apt-get install prometheus")
     for mount in SERVICES["prometheus"]["volumes"]:
         source, target, _ = mount.split(":")
         shutil.copyfile(FOLDER / source, tmp_path / Path(target).name)
-    _succeeds(str(promtool), "check", "config", str(tmp_path / "prometheus.yml"))
+    checked = promtool("check", "config", tmp_path / "prometheus.yml")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 @pytest.mark.long
@@ -128,16 +127,8 @@ def test_compose_takes_the_file() -> None:
     """The library that Docker's own `compose` reads files with has no complaint, and sees every service."""
     go = shutil.which("go")
     if go is None:
-        _cannot_run("no go to build Docker's reader of compose files with: apt-get install golang")
-    printed = _succeeds(str(go), "run", COMPOSE_GO, str(FOLDER / "compose.yaml"))
-    assert yaml.safe_load(printed)["services"].keys() == SERVICES.keys()
-
-
-def _cannot_run(reason: str) -> None:
-    (pytest.fail if CI else pytest.skip)(reason)
-
-
-def _succeeds(*command: str) -> str:
+        cannot_run("no go to build Docker's reader of compose files with: apt-get install golang")
+    command = [go, "run", COMPOSE_GO, str(FOLDER / "compose.yaml")]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=110, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert yaml.safe_load(done.stdout)["services"].keys() == SERVICES.keys()

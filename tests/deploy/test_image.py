@@ -12,21 +12,17 @@ import pytest
 
 from service.settings import Settings
 from tests.broker import ROOT, poll_until
-from tests.conftest import CI
+from tests.conftest import cannot_run
 from tests.deploy.image import Image, buildah, built, missing, mounted
 
 UNREACHABLE = {"TOKENTRAIL_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}
 CONTEXT = "LICENSE README.md config pyproject.toml requirements service".split()
 
 
-def _cannot_run(reason: str) -> None:
-    (pytest.fail if CI else pytest.skip)(reason)
-
-
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
     if lack := missing():
-        _cannot_run(lack)
+        cannot_run(lack)
     with built() as image:
         yield image
 
@@ -45,9 +41,9 @@ def test_the_linter_has_nothing_to_say_of_the_dockerfile() -> None:
     """Hadolint, all rules on."""
     hadolint = shutil.which("hadolint", path=Path(sys.executable).parent) or shutil.which("hadolint")
     if hadolint is None:
-        _cannot_run("no hadolint in the virtual environment: make setup")
+        cannot_run("no hadolint in the virtual environment: make setup")
     done = subprocess.run(
-        [str(hadolint), "Dockerfile"], cwd=ROOT, capture_output=True, encoding="utf-8", timeout=30, check=False
+        [hadolint, "Dockerfile"], cwd=ROOT, capture_output=True, encoding="utf-8", timeout=30, check=False
     )
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -141,7 +137,7 @@ print(json.dumps({name: os.path.exists(path) for name, path in found.items() if 
 def test_the_context_is_what_the_dockerfile_copies(tmp_path: Path) -> None:
     """No history, cache, test or secret of a checkout is sent to the builder."""
     if lack := missing():
-        _cannot_run(lack)
+        cannot_run(lack)
     all_of_it = tmp_path / "Dockerfile"
     all_of_it.write_text("FROM scratch\nCOPY . /\n", encoding="utf-8")
     tag = "localhost/context"

@@ -11,14 +11,14 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 from service.detect import Detector
-from service.envelopes import REASONS, Ignored, Record, Rejected, load, unwrap
+from service.envelopes import REASONS, Ignored, Part, Record, Rejected, load, unwrap
 from service.errors import DecodeError
 from service.finding import MAX_FINDING_BYTES, to_json
 from service.rules import RULES
@@ -180,7 +180,11 @@ def damaged(random: Random, data: bytes, share: float) -> bytes:
 def attempt(data: bytes, figures: Figures) -> None:
     """Through the core as the pipeline does it. Raises what the core should not have."""
     figures.inputs += 1
-    for part in unwrap(data, LIMIT):
+    attempt_parts(unwrap(data, LIMIT), figures)
+
+
+def attempt_parts(parts: Iterable[Part], figures: Figures) -> None:
+    for part in parts:
         match part:
             case Ignored():
                 figures.ignored += 1
@@ -231,6 +235,12 @@ def fuzz(
     return figures, None
 
 
+def report(seed: int, figures: Figures, began: float) -> None:
+    """What came of a run that began at that time of the monotonic clock."""
+    counts = ", ".join(f"{count:,} {name}" for name, count in asdict(figures).items() if count)
+    print(f"seed {seed}: {counts} in {time.monotonic() - began:.0f} s")
+
+
 def main(arguments: Sequence[str] | None = None, targets: Mapping[str, Target] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=20_000, help="at most so many (default: 20,000)")
@@ -244,8 +254,7 @@ def main(arguments: Sequence[str] | None = None, targets: Mapping[str, Target] |
     figures, culprit = fuzz(
         options.seed, options.inputs, options.seconds, target=(targets or {}).get(options.target)
     )
-    counts = ", ".join(f"{count:,} {name}" for name, count in asdict(figures).items() if count)
-    print(f"seed {options.seed}: {counts} in {time.monotonic() - began:.0f} s")
+    report(options.seed, figures, began)
     print(f"RAISED on {culprit}" if culprit else "nothing raised")
     return 1 if culprit else 0
 

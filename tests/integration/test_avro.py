@@ -12,8 +12,9 @@ import pytest
 
 from tests.avro import SHAPES, in_v1, message, payload, zigzag
 from tests.broker import Kafka, poll_until
-from tests.integration.test_run import Program, committed, expected_ids, finding_ids, published, send
+from tests.integration.test_run import Program, committed, expected_ids, finding_ids, send
 from tests.registry import FakeRegistry
+from tests.running import published
 from tests.unit.strategies import issuance
 
 WAITING = (503, "waiting for the schema registry\n")

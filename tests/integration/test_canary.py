@@ -11,8 +11,9 @@ from confluent_kafka import Producer
 
 from service.canary import HEADER, MAX_AGE_SECONDS, attack, seal
 from tests.broker import Kafka, free_ports, poll_until
-from tests.integration.test_run import Program, Run, published
+from tests.integration.test_run import Program, Run
 from tests.program import start, tokentrail
+from tests.running import published
 from tests.secured import PASSWORD, Need, SecuredBroker, password
 
 KEY = "correct-horse-battery-staple-0123456789"

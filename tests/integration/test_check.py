@@ -24,8 +24,8 @@ class Checked:
     def __init__(self, broker: Kafka, environment: Mapping[str, str], *arguments: str) -> None:
         ended = tokentrail(broker, "check", *arguments, environment=environment)
         self.code = ended.returncode
-        self.output = ended.stdout.decode()
-        self.complaints = ended.stderr.decode()
+        self.output = ended.stdout
+        self.complaints = ended.stderr
         self.lines = self.output.splitlines()
         assert "Traceback" not in self.complaints
 

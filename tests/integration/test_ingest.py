@@ -1,24 +1,22 @@
 """Ways of CloudTrail into the topic that can run here, run: Kafka Connect and the Lambda, up to findings."""
 
 import base64
-import importlib.util
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from confluent_kafka import KafkaException
 
 from service.feed.wrap import WRAPS
-from tests.broker import CACHE, JAVA_OPTIONS, KAFKA_VERSION, ROOT, Kafka, fetch_jars, free_ports
+from tests.broker import CACHE, JAVA_OPTIONS, KAFKA_VERSION, Kafka, fetch_jars, free_ports
+from tests.conftest import cannot_run
 from tests.running import RECORD, read, record, service
+from tests.unit.test_ingest import INGEST, forwarder
 
-INGEST = ROOT / "deploy" / "ingest"
 PLUGIN = CACHE / f"connect-file-{KAFKA_VERSION}.jar"
 
 
@@ -38,10 +36,7 @@ def file_connector() -> Path:
     if not PLUGIN.is_file():
         maven = shutil.which("mvn")
         if maven is None:
-            reason = "no mvn to fetch Kafka Connect's file connector with: apt-get install maven (Debian)"
-            if os.environ.get("CI") == "true":
-                pytest.fail(reason)
-            pytest.skip(reason)
+            cannot_run("no mvn to fetch Kafka Connect's file connector with: apt-get install maven (Debian)")
         goal = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
         artifact = f"-Dartifact=org.apache.kafka:connect-file:{KAFKA_VERSION}"
         command = [maven, "--batch-mode", "--quiet", goal, artifact, f"-DoutputDirectory={PLUGIN.parent}"]
@@ -105,24 +100,13 @@ def test_lines_of_a_file_become_findings_by_way_of_kafka_connect(
 # --- the Lambda ----------------------------------------------------------------------------------
 
 
-def forwarder(bootstrap: str, topic: str, monkeypatch: pytest.MonkeyPatch, **properties: str) -> ModuleType:
-    """The Lambda's module, which reads its settings when it is loaded."""
-    monkeypatch.setenv("KAFKA_PROPERTIES", json.dumps({"bootstrap.servers": bootstrap, **properties}))
-    monkeypatch.setenv("KAFKA_TOPIC", topic)
-    spec = importlib.util.spec_from_file_location("forward", INGEST / "lambda" / "forward.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_lambda_forwards_what_eventbridge_and_cloudwatch_hand_over(
     broker: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Up to findings, whose envelopes are those that the README names."""
     events, findings, dead_letters = broker.new_topic(), broker.new_topic(), broker.new_topic()
-    lambda_function = forwarder(broker.bootstrap, events, monkeypatch)
+    monkeypatch.setenv("KAFKA_TOPIC", events)
+    lambda_function = forwarder(monkeypatch, **{"bootstrap.servers": broker.bootstrap})
     lambda_function.handler(json.loads(WRAPS["eventbridge"]([RECORD | {"eventID": "a"}])), None)
     subscribed = WRAPS["cloudwatch"]([RECORD | {"eventID": "b"}, RECORD | {"eventID": "c"}])
     lambda_function.handler({"awslogs": {"data": base64.b64encode(subscribed).decode()}}, None)
@@ -135,6 +119,7 @@ def test_the_lambda_forwards_what_eventbridge_and_cloudwatch_hand_over(
 def test_the_lambda_fails_when_kafka_did_not_take_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that AWS hands it over again."""
     nobody = f"127.0.0.1:{free_ports(1)[0]}"
-    module = forwarder(nobody, "events", monkeypatch, **{"message.timeout.ms": "500", "log_level": "0"})
+    properties = {"bootstrap.servers": nobody, "message.timeout.ms": "500", "log_level": "0"}
+    module = forwarder(monkeypatch, **properties)
     with pytest.raises(KafkaException):
         module.handler({"detail": {}}, None)

@@ -13,7 +13,7 @@ import pytest
 
 from service.sample_day import CAST, sample_day
 from tests.broker import ROOT
-from tests.conftest import CI
+from tests.conftest import cannot_run
 from tests.program import in_process
 
 pytestmark = pytest.mark.long
@@ -42,10 +42,7 @@ FLAGS = (
 def chromium() -> None:
     """Debian's package of that name."""
     if CHROMIUM is None:
-        lack = "chromium is not installed"
-        if CI:
-            pytest.fail(lack)
-        pytest.skip(lack)
+        cannot_run("no chromium: apt-get install chromium")
 
 
 def browse(page: Path, folder: Path, *flags: str) -> str:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from prometheus_client.parser import text_string_to_metric_families
@@ -31,6 +31,7 @@ from service.rules import EVERY_RULE, RULES
 from tests.broker import ROOT, Broker, Kafka, poll_until
 from tests.program import PROGRAM, environment
 from tests.proxy import Proxy
+from tests.running import published
 from tests.unit.strategies import JSON_WRAPS, asking, issuance
 
 RECORDS = ROOT.parent / "shared" / "cloudtrail"
@@ -137,33 +138,6 @@ def send(kafka: Kafka, topic: str, messages: Sequence[tuple[bytes | None, bytes 
     for key, value in messages:
         producer.produce(topic, value, key, headers=[("number", key)])
     assert producer.flush(30) == 0
-
-
-def published(kafka: Kafka, topic: str) -> list[Message]:
-    """What a reader of committed transactions finds up to the end."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": kafka.bootstrap,
-            "group.id": "reader",
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "fetch.wait.max.ms": 20,
-        }
-    )
-    found: list[Message] = []
-    try:
-        numbers = set(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in numbers])
-        while numbers:
-            for message in consumer.consume(1_000, 0.1):
-                error = message.error()
-                if error is None:
-                    found.append(cast("Message", message))
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    numbers.discard(message.partition() or 0)
-        return found
-    finally:
-        consumer.close()
 
 
 def finding_ids(messages: Sequence[Message]) -> Counter[str]:

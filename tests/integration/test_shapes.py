@@ -24,11 +24,11 @@ from tests.integration.test_run import (
     Program,
     expected_ids,
     program,
-    published,
     rubbish,
     send,
 )
 from tests.registry import FakeRegistry
+from tests.running import published
 from tests.unit.strategies import asking, issuance
 
 __all__ = ["program"]  # the fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.broker import Broker, Kafka, poll_until
-from tests.integration.test_run import Program, Run, committed, finding_ids, published, send
-from tests.running import record
+from tests.integration.test_run import Program, Run, committed, finding_ids, send
+from tests.running import published, record
 
 EVENTS = 10_000
 LOADED = 1_000
@@ -27,6 +27,12 @@ def wait_for_load(run: Run) -> None:
     poll_until(lambda: run.count("messages_total") >= LOADED, "load")
 
 
+def end(run: Run) -> None:
+    run.process.send_signal(signal.SIGTERM)
+    assert run.process.wait(LAST_SECONDS) == 0
+    assert run.logged("stopped")[0]["exit_code"] == 0
+
+
 @pytest.mark.parametrize("mode", ["exactly-once", "at-least-once"])
 def test_sigterm_under_load_ends_well_and_commits_what_it_published(
     broker: Kafka, tmp_path: Path, mode: str
@@ -35,9 +41,7 @@ def test_sigterm_under_load_ends_well_and_commits_what_it_published(
     loaded = program(broker, tmp_path, mode)
     with loaded.running() as run:
         wait_for_load(run)
-        run.process.send_signal(signal.SIGTERM)
-        assert run.process.wait(LAST_SECONDS) == 0
-        assert run.logged("stopped")[0]["exit_code"] == 0
+        end(run)
     done = sum(committed(broker, loaded).values())
     assert LOADED <= done < EVENTS, "the signal came while there was work"
     found = finding_ids(published(broker, loaded.findings))
@@ -54,9 +58,7 @@ def test_sigterm_while_the_broker_is_gone_ends_in_time_and_nothing_is_doubled(
     with loaded.running() as run:
         wait_for_load(run)
         own_broker.kill()
-        run.process.send_signal(signal.SIGTERM)
-        assert run.process.wait(LAST_SECONDS) == 0
-        assert run.logged("stopped")[0]["exit_code"] == 0
+        end(run)
     own_broker.start()
     done = sum(committed(own_broker, loaded).values())
     with loaded.running() as run:

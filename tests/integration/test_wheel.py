@@ -1,7 +1,5 @@
 """What is built works by itself: the sdist gives the wheel, and the wheel gives the program."""
 
-import os
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -10,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from tests.broker import ROOT
+from tests.program import printed
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -23,26 +22,8 @@ IN_SDIST = """
 """.split()
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    """What it prints; it has to end with 0. It sees neither this checkout nor its settings."""
-    ours = ("PYTHON", "PYTEST_", "TOKENTRAIL_", "VIRTUAL_ENV")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    done = subprocess.run(
-        list(map(str, command)),
-        cwd=cwd,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=400,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def build(project: Path, kind: str, into: Path) -> Path:
-    run(sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", into, cwd=project)
+    printed(sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", into, cwd=project)
     (built,) = into.iterdir()
     return built
 
@@ -66,10 +47,10 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of a new virtual environment, which has the locked dependencies and the wheel."""
     environment = tmp_path_factory.mktemp("installed") / "venv"
-    run(sys.executable, "-m", "venv", environment, cwd=wheel.parent)
+    printed(sys.executable, "-m", "venv", environment, cwd=wheel.parent)
     install = (environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    run(*install, "--require-hashes", "-r", ROOT / "requirements" / "run.txt", cwd=wheel.parent)
-    run(*install, "--no-deps", "--no-index", wheel, cwd=wheel.parent)
+    printed(*install, "--require-hashes", "-r", ROOT / "requirements" / "run.txt", cwd=wheel.parent)
+    printed(*install, "--no-deps", "--no-index", wheel, cwd=wheel.parent)
     return environment / "bin" / "tokentrail"
 
 
@@ -94,12 +75,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 
 def test_every_dependency_that_the_wheel_asks_for_is_locked(installed: Path) -> None:
     """It was installed without looking for any."""
-    run(installed.with_name("python"), "-m", "pip", "check", cwd=installed.parent)
+    printed(installed.with_name("python"), "-m", "pip", "check", cwd=installed.parent)
 
 
 def test_the_installed_program_finds_the_attack_of_the_demo(installed: Path, tmp_path: Path) -> None:
     """Started in an empty folder: no configuration, schema or sample of the checkout is in reach."""
-    shown = run(installed, "demo", cwd=tmp_path)
+    shown = printed(installed, "demo", cwd=tmp_path)
     assert "sts-federation-token-suspicious" in shown
     assert "The worst: " in shown
 
@@ -108,8 +89,8 @@ def test_the_installed_program_scans_reports_and_explains_itself(installed: Path
     """The page's template and style come with it; a sample, which fires, does not."""
     sample = ROOT / "tests/rules/samples/sts-federation-token-issued/fires-plain-session-no-policy.json"
     (tmp_path / "event.json").write_bytes(sample.read_bytes())
-    assert "--fail-on" in run(installed, "scan", "--help", cwd=tmp_path)
-    found = run(installed, "scan", "--output", "ndjson", "--report", "page.html", "event.json", cwd=tmp_path)
+    assert "--fail-on" in printed(installed, "scan", "--help", cwd=tmp_path)
+    found = printed(installed, "scan", "--output", "ndjson", "--report", "page.html", "event.json", cwd=tmp_path)
     assert '"rule_id":"sts-federation-token-issued"' in found
     assert "</html>" in (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert '"finding_id"' in run(installed, "schema", "avro", cwd=tmp_path)
+    assert '"finding_id"' in printed(installed, "schema", "avro", cwd=tmp_path)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Final, cast
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from service.dead_letter import PREFIX
 from service.finding import Origin
+from service.kafka.errors import PARTITION_EOF
 from tests.storm.feeder import Fed, Place
 
 CATCH_UP_SECONDS: Final = 60.0
@@ -142,7 +143,7 @@ def _reader(bootstrap: str, topics: Sequence[str], isolation: str) -> Consumer:
 
 def _is_end(message: Message) -> bool:
     error = message.error()
-    return error is not None and error.code() == KafkaError._PARTITION_EOF
+    return error is not None and error.code() == PARTITION_EOF
 
 
 def _is_good(message: Message) -> bool:

@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from hypothesis import strategies as st
+
 from service.detect import Detector
-from service.envelopes import Record, load, unwrap
+from service.envelopes import Part, Record, load, unwrap
+from service.errors import DecodeError
 from service.event import Event
 from service.finding import to_json
 from service.rules import RULES
+from tests.unit.strategies import ODDITIES, paths, put
 
 DOCUMENTS: Final = Path(__file__).parent / "documents"
 DETECTOR: Final = Detector(RULES)
@@ -21,12 +25,25 @@ FACTS: Final = (
 )
 
 
+# What the request for a token in the documents is found for.
+LOUD: Final = {
+    "federation-token-requested",
+    "duration-over-24h",
+    "administrator-access-policy",
+    "inline-policy-full-admin",
+}
+
+
 def document(name: str) -> dict[str, Any]:
     return dict(json.loads((DOCUMENTS / f"{name}.json").read_bytes()))
 
 
+def parts(data: object) -> list[Part]:
+    return list(unwrap(json.dumps(data).encode()))
+
+
 def only(data: dict[str, Any]) -> Record:
-    (part,) = unwrap(json.dumps(data).encode())
+    (part,) = parts(data)
     assert isinstance(part, Record), part
     return part
 
@@ -47,6 +64,21 @@ def findings(data: dict[str, Any]) -> list[dict[str, Any]]:
     detection = DETECTOR.detect_record(load(record), envelope=record.envelope)
     assert not detection.errors
     return [json.loads(to_json(finding)) for finding in detection.findings]
+
+
+def check_wrong_types(shipped: Any, data: st.DataObject) -> None:
+    """Nothing raises, whatever stands in a few places of the document."""
+    for _ in range(data.draw(st.integers(1, 6))):
+        shipped = put(shipped, data.draw(st.sampled_from(paths(shipped))), data.draw(st.sampled_from(ODDITIES)))
+    found = parts(shipped)
+    assert found
+    for part in found:
+        if isinstance(part, Record):
+            try:
+                record = load(part)
+            except DecodeError:
+                continue
+            assert not DETECTOR.detect_record(record).errors
 
 
 def clauses(data: dict[str, Any]) -> set[str]:

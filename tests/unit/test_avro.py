@@ -44,7 +44,7 @@ from tests.avro import (
 )
 from tests.broker import ROOT
 from tests.fuzz import fuzz_avro
-from tests.registry import FakeRegistry
+from tests.registry import Clock, FakeRegistry
 from tests.unit.strategies import asking, issuance
 
 LIMIT = 1_000_000
@@ -52,13 +52,6 @@ SAMPLES = sorted((ROOT / "tests" / "rules" / "samples").glob("*/*.json"))
 POLICY = '{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
 DETECTOR = Detector(RULES)
 Json = dict[str, Any]
-
-
-class Clock:
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def plan_parts(schema: Any, data: bytes, limit: int = LIMIT) -> list[Part]:
@@ -487,17 +480,6 @@ def test_defaults_and_documentation_of_a_writers_schema_are_not_looked_at() -> N
 
 
 # --- the registry's part -----------------------------------------------------------------------
-
-
-@pytest.fixture
-def server() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as started:
-        yield started
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 Reader = Callable[..., AvroReader]

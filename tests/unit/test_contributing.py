@@ -1,16 +1,15 @@
 """CONTRIBUTING.md does what it says: its example of a rule, added to a copy of the project, finds its event."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.broker import ROOT
+from tests.program import printed
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 RULE = "caller-identity-of-federated-user"
@@ -49,21 +48,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def python(project: Path, *arguments: str) -> str:
-    """What it prints; it has to end with 0."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "TOKENTRAIL_"))
-    }
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=project,
-        env={**environment, "PYTHONPATH": str(project)},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return printed(sys.executable, *arguments, cwd=project, PYTHONPATH=str(project))
 
 
 def test_the_example_is_one_file_one_known_place_and_samples() -> None:

@@ -38,9 +38,9 @@ def parsed(name: str) -> Any:
     return json.loads(text) if name.endswith(".json") else yaml.safe_load(text)
 
 
-def forwarder(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The Lambda's module, which reads its settings when it is loaded."""
-    monkeypatch.setenv("KAFKA_PROPERTIES", "{}")
+def forwarder(monkeypatch: pytest.MonkeyPatch, **properties: str) -> ModuleType:
+    """The Lambda's module, which reads its settings when it is loaded; the topic is by KAFKA_TOPIC."""
+    monkeypatch.setenv("KAFKA_PROPERTIES", json.dumps(properties))
     spec = importlib.util.spec_from_file_location("forward", INGEST / "lambda" / "forward.py")
     assert spec is not None
     assert spec.loader is not None

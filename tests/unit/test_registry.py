@@ -14,28 +14,10 @@ import trustme
 from service.avro.registry import Registered, Registry
 from service.errors import Refused, SchemaUnavailable, SettingsError, Unreachable
 from service.settings import RegistrySettings
-from tests.registry import FakeRegistry
+from tests.registry import Clock, FakeRegistry
 
 SCHEMA = {"type": "record", "name": "R", "fields": [{"name": "eventName", "type": "string"}]}
 Connect = Callable[..., Registry]
-
-
-class Clock:
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def server() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as started:
-        yield started
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
