@@ -126,6 +126,7 @@ def test_panels_lie_beside_each_other() -> None:
 def test_every_query_is_of_the_chosen_deployment() -> None:
     for panel, target in targets():
         selectors = re.findall(r"\{(namespace[^}]*)\}", target["expr"])
+        assert selectors, panel["title"]
         assert len(selectors) == len(re.findall(r"_\w+\{", target["expr"])), panel["title"]
         assert all(each.startswith('namespace=~"$namespace", job=~"$job"') for each in selectors)
 

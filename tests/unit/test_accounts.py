@@ -69,7 +69,7 @@ def test_an_account_that_only_the_text_of_an_event_names_is_not_seen() -> None:
         record(TWO, requestParameters={"recipientAccountId": ONE}),
         {**record(TWO), "zz": {"recipientAccountId": ONE}},
     ):
-        assert ONE not in looked(hidden).newest
+        assert looked(hidden).newest.keys() == {TWO}
 
 
 @pytest.mark.parametrize("time", ["redacted", None, 7, "", "99999-01-01T00:00:00Z", ["2026-01-01T12:00:00Z"]])

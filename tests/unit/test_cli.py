@@ -195,8 +195,8 @@ def test_explain_asks_rules_on_trial_when_told_to() -> None:
 def test_explain_says_of_another_event_what_the_rules_watch() -> None:
     (explanation,) = explained(OTHER)
     for rule in RULES:
-        for answer, _, why in answers(explanation, rule.id).values():
-            assert (answer, why.startswith("watches Get")) == ("not asked", True)
+        said = answers(explanation, rule.id).values()
+        assert {(answer, why.partition(" Get")[0]) for answer, _, why in said} == {("not asked", "watches")}
 
 
 def test_explain_takes_several_records_or_one_of_them() -> None:

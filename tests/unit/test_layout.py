@@ -37,9 +37,9 @@ def test_every_module_stands_once_in_its_folders_map(folder: str) -> None:
 def test_every_module_is_either_pure_or_not() -> None:
     """A new one that stands in neither list could import anything, and be imported by the core."""
     lists = PURE["source_modules"], PURE["forbidden_modules"]
-    for path in SERVICE.rglob("*.py"):
-        if path.stem in ("__init__", "__main__"):
-            continue
+    paths = [path for path in SERVICE.rglob("*.py") if path.stem not in ("__init__", "__main__")]
+    assert paths
+    for path in paths:
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         holding = [each for each in lists if any(f"{name}.".startswith(f"{entry}.") for entry in each)]
         assert len(holding) == 1, name

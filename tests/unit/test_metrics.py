@@ -121,10 +121,13 @@ def test_every_value_of_a_label_is_one_of_a_known_few(metrics: Metrics) -> None:
         "verdict": set(VERDICTS),
         "account": set(ACCOUNTS),
     }
+    found: dict[str, set[str]] = {name: set() for name in known}
     for family in text_string_to_metric_families(metrics.text().decode()):
         for sample in family.samples:
             for name in sample.labels.keys() & known.keys():
-                assert sample.labels[name] in known[name]
+                found[name].add(sample.labels[name])
+    assert all(found.values())
+    assert [name for name, values in found.items() if not values <= known[name]] == []
 
 
 def test_counters_add_up_over_batches(metrics: Metrics) -> None:
