@@ -269,13 +269,16 @@ def test_the_program_reads_what_is_rendered(name: str, tmp_path: Path) -> None:
     """Its loader accepts environment and files, and each value arrives as the setting of its name."""
     values = SETS[name]
     settings = loaded(values, tmp_path)
-    for (section, *rest), value in chart.leaves(values):
-        if section in SECTIONS and len(rest) == 1 and value is not None:
-            setting = getattr(getattr(settings, section), snake(rest[0]))
-            setting = str(setting) if isinstance(setting, Path) else setting
-            setting = getattr(setting, "get_secret_value", lambda setting=setting: setting)()
-            expected = datetime.fromisoformat(value) if isinstance(setting, datetime) else value
-            assert setting == expected, (section, rest)
+    given = [(where, value) for where, value in chart.leaves(values) if where[0] in SECTIONS and len(where) == 2]
+    assert given
+    for (section, name_), value in given:
+        if value is None:
+            continue
+        setting = getattr(getattr(settings, section), snake(name_))
+        setting = str(setting) if isinstance(setting, Path) else setting
+        setting = getattr(setting, "get_secret_value", lambda setting=setting: setting)()
+        expected = datetime.fromisoformat(value) if isinstance(setting, datetime) else value
+        assert setting == expected, (section, name_)
     assert list(settings.accounts.expected) == values.get("expectedAccounts", [])
     assert (settings.tuning is None) == ("tuning" not in values)
 
