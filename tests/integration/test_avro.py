@@ -167,7 +167,7 @@ def test_findings_in_avro_are_read_with_the_schema_that_the_registry_holds(
     ],
 )
 def test_a_registry_that_refuses_ends_the_program_with_one_line_and_no_password(
-    broker: Kafka, registry: FakeRegistry, program: Program, settings: dict[str, str], said: str
+    registry: FakeRegistry, program: Program, settings: dict[str, str], said: str
 ) -> None:
     if "REGISTRY__PASSWORD" in settings:
         registry.login = ("tokentrail", "the-one")

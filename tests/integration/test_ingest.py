@@ -77,8 +77,9 @@ def connect(broker: Kafka, connector: Path, config: Path, folder: Path) -> Itera
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
+@pytest.mark.usefixtures("kafka_tools")
 def test_lines_of_a_file_become_findings_by_way_of_kafka_connect(
-    broker: Kafka, kafka_tools: None, file_connector: Path, tmp_path: Path
+    broker: Kafka, file_connector: Path, tmp_path: Path
 ) -> None:
     """The shipped configuration, with this test's file and topic; a line appended later is read too."""
     events, findings, dead_letters = broker.new_topic(), broker.new_topic(), broker.new_topic()

@@ -208,7 +208,6 @@ SHAPES: Final[dict[str, Shape]] = {
 # --- what a shape cannot carry -------------------------------------------------------------------
 
 _OF_PARAMETERS: Final = {"duration_seconds_effective", "inline_policy_grade", "not_evaluable", "verdict"}
-_OF_DURATION: Final = {"duration_seconds_effective", "duration_seconds_requested", "not_evaluable"}
 _NEWLY_FOUND: Final = {"duration_seconds_requested", "policy_arns", "related_finding_ids"}
 _OF_SEVERITY: Final = {"risk_score", "severity", "severity_id"}
 
