@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import json
+import math
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ from service.batch import Message
 from service.dead_letter import CUT_HEADER, MAX_IN_A_ROW
 from service.detect import Detector
 from service.envelopes import DEFAULT_LIMIT, Part, Rejected, unwrap
-from service.errors import Refused, SchemaUnavailable
+from service.errors import DeliveryError, Refused, SchemaUnavailable
 from service.event import Event
 from service.finding import SEVERITIES, Finding, Format
 from service.intake import MAX_MESSAGE_BYTES, MIN_MESSAGE_BYTES, Intake, Topics, Unwrap
@@ -27,6 +28,7 @@ from service.metrics import Metrics
 from service.pipeline import CHUNK_MESSAGES, Pipeline
 from service.rules import RULES
 from service.rules.rule import Answer, Rule
+from service.screen import Screen
 from tests.broker import poll_until
 from tests.memory import MemorySink, MemorySource, MemoryTopic
 from tests.unit.strategies import asking, issuance, watched_records
@@ -34,6 +36,25 @@ from tests.unit.strategies import asking, issuance, watched_records
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 QUIET = {"eventSource": "s3.amazonaws.com", "eventName": "GetObject", "eventID": "quiet"}
 ISSUED, SUSPICIOUS = (rule.id for rule in RULES[:2])
+
+
+class Source(MemorySource):
+    """Counts the seconds that a real one would take, most of them where it waits or idles."""
+
+    seconds = 0.0
+    can_rewind = True
+
+    def poll(self, *, wait: bool = True) -> Sequence[Message]:
+        self.seconds += 1.0 if wait else 0.001
+        return super().poll(wait=wait)
+
+    def idle(self) -> None:
+        self.seconds += 1.0
+
+    def rewind(self) -> None:
+        if not self.can_rewind:
+            raise DeliveryError("no answer in time")
+        super().rewind()
 
 
 class World:
@@ -49,19 +70,21 @@ class World:
         staged: str | None = None,
         commit_seconds: float = 0,
         most_outputs: int = 5_000,
+        screen: Screen | None = None,
     ) -> None:
         self.events = MemoryTopic("events", partitions=2)
         self.findings = MemoryTopic("findings")
         self.dead_letters = MemoryTopic("dead-letters")
         self.staged = MemoryTopic("staged")
         self.metrics = Metrics(rules)
-        self.source = MemorySource(self.events, chunk_messages)
+        self.source = Source(self.events, chunk_messages)
         self.intake = Intake(
             Detector(rules),
             Topics("findings", "dead-letters", staged),
             clock=lambda: NOW,
             unwrap=unwrap,
             limit=limit,
+            screen=screen,
         )
         self.pipeline = Pipeline(
             source=self.source,
@@ -77,6 +100,19 @@ class World:
 
     def found(self) -> list[dict[str, Any]]:
         return [json.loads(message.value() or b"") for message in self.findings.messages]
+
+    def found_events(self) -> list[str]:
+        return [finding["event_id"] for finding in self.found()]
+
+    def settle(self) -> None:
+        """Commit a first message, which is always due: what follows waits for its time, or for an output."""
+        self.events.append(encoded(QUIET))
+        assert self.pipeline.run_once() == 1
+
+    def tell_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From now on time passes in the source alone."""
+        start = math.ceil(time.monotonic())
+        monkeypatch.setattr(time, "monotonic", lambda: start + self.source.seconds)
 
 
 @pytest.fixture
@@ -119,11 +155,75 @@ def test_what_gives_nothing_is_committed_by_time_and_what_gives_something_at_onc
 
 def test_while_more_waits_a_batch_grows_up_to_its_outputs_limit() -> None:
     world = World(commit_seconds=3_600, chunk_messages=CHUNK_MESSAGES, most_outputs=2)
+    world.settle()
     for number in range(3 * CHUNK_MESSAGES):
         world.events.append(event(number) if number % 200 == 0 else encoded(QUIET))
     assert world.pipeline.run_once() == CHUNK_MESSAGES  # two findings
     assert world.pipeline.run_once() == 2 * CHUNK_MESSAGES  # one more, then another
     assert len(world.found()) == 4
+
+
+def test_a_batch_grows_no_longer_than_its_time() -> None:
+    world = World(chunk_messages=CHUNK_MESSAGES)
+    for _ in range(2 * CHUNK_MESSAGES):
+        world.events.append(encoded(QUIET))
+    assert [world.pipeline.run_once(), world.pipeline.run_once()] == [CHUNK_MESSAGES] * 2
+
+
+def test_what_gives_something_is_delivered_when_no_more_waits() -> None:
+    """A chunk that is not full tells that: the next one may be long in coming."""
+    world = World(commit_seconds=3_600, chunk_messages=1)
+    world.settle()
+    world.events.append(event(0))
+    world.events.append(event(1))
+    assert [world.pipeline.run_once(), world.pipeline.run_once()] == [1, 1]
+
+
+def test_a_message_that_cannot_be_read_ends_no_batch() -> None:
+    world = World(commit_seconds=3_600, chunk_messages=CHUNK_MESSAGES)
+    world.settle()
+    for value in [b"rubbish", *[encoded(QUIET)] * CHUNK_MESSAGES, event(0)]:
+        world.events.append(value)
+    assert world.pipeline.run_once() == CHUNK_MESSAGES + 2
+
+
+def test_what_gives_nothing_is_committed_when_its_time_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(commit_seconds=5)
+    world.tell_time(monkeypatch)
+    world.settle()
+    world.events.append(encoded(QUIET))
+    assert [world.pipeline.run_once() for _ in range(5)] == [0, 0, 0, 0, 1]
+
+
+def test_a_finding_waits_for_no_further_message_and_what_gives_nothing_does() -> None:
+    """Else the one comes late, and the other keeps a processor busy."""
+    world = World(commit_seconds=3_600, chunk_messages=CHUNK_MESSAGES)
+    world.settle()
+    world.source.seconds = 0
+    for number in range(CHUNK_MESSAGES):
+        world.events.append(event(0) if number == 7 else encoded(QUIET))
+    assert world.pipeline.run_once() == CHUNK_MESSAGES
+    assert 1 <= world.source.seconds < 2  # for the first message
+    world.source.seconds = 0
+    world.events.append(encoded(QUIET))
+    for _ in range(3):
+        assert world.pipeline.run_once() == 0
+    assert world.source.seconds == 3
+
+
+def test_only_where_more_waits_is_anything_screened() -> None:
+    screen = Screen(Detector(RULES).needles)
+    world = World(commit_seconds=3_600, chunk_messages=CHUNK_MESSAGES, screen=screen)
+    for _ in range(CHUNK_MESSAGES):
+        world.events.append(encoded(QUIET))
+    world.events.append(event(0))
+    assert world.pipeline.run_once() == CHUNK_MESSAGES
+    screened = world.count("screened_messages_total")
+    assert 0 < screened < CHUNK_MESSAGES
+    for _ in range(CHUNK_MESSAGES - 2):
+        world.events.append(encoded(QUIET))
+    assert world.pipeline.run_once() == CHUNK_MESSAGES - 1
+    assert world.count("screened_messages_total") == screened
 
 
 @pytest.mark.parametrize("pending", [encoded(QUIET), event(0)], ids=["quiet", "with-output"])
@@ -145,6 +245,33 @@ def test_what_was_read_before_partitions_were_taken_away_is_forgotten(pending: b
     assert [finding["event_id"] for finding in world.found()][-1] == "event-1"
 
 
+def test_what_comes_with_the_news_that_partitions_were_taken_away_is_read_again(world: World) -> None:
+    """The poll that tells it may give messages, too."""
+    world.events.append(event(0))
+    world.source.revocations += 1
+    assert [world.pipeline.run_once(), world.pipeline.run_once()] == [0, 1]
+    assert world.found_events() == ["event-0"]
+
+
+def test_what_was_read_of_a_partition_that_is_gone_is_never_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(commit_seconds=5)
+    world.tell_time(monkeypatch)
+    world.settle()
+    world.events.append(encoded(QUIET))
+    assert world.pipeline.run_once() == 0
+    world.source.revocations += 1
+    world.source.pause([("events", 0)])
+    assert [world.pipeline.run_once() for _ in range(10)] == [0] * 10
+    assert world.events.committed == {0: 1}
+
+
+def test_while_nothing_is_read_partitions_may_be_taken_away_at_no_cost(world: World) -> None:
+    world.source.can_rewind = False
+    world.source.revocations += 1
+    assert world.pipeline.run_once() == 0
+    assert world.pipeline.trouble is None
+
+
 def test_latency_counts_from_the_message_that_gave_something(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not from a quiet one that waited with it: the batch's own time has that."""
     world = World(commit_seconds=3_600, chunk_messages=CHUNK_MESSAGES)
@@ -158,6 +285,21 @@ def test_latency_counts_from_the_message_that_gave_something(monkeypatch: pytest
     latest = (world.count("batch_seconds_sum"), world.count("detection_latency_seconds_sum"))
     assert latest[0] >= 4
     assert latest[1] == 0
+
+
+def test_latency_counts_from_the_first_finding_and_not_the_wait_for_its_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One in each of two chunks, the second read a millisecond after the first, and one more look for a third."""
+    world = World(commit_seconds=3_600, chunk_messages=CHUNK_MESSAGES)
+    world.tell_time(monkeypatch)
+    world.settle()
+    for number in range(2 * CHUNK_MESSAGES):
+        world.events.append(event(number) if number % CHUNK_MESSAGES == 7 else encoded(QUIET))
+    assert world.pipeline.run_once() == 2 * CHUNK_MESSAGES
+    assert world.count("detection_latency_seconds_count") == 2
+    assert world.count("detection_latency_seconds_sum") == pytest.approx(2 * 0.002)
+    assert world.count("batch_seconds_sum") == pytest.approx(0.002)  # the first batch took none
 
 
 def test_nothing_to_read_commits_and_counts_nothing(world: World) -> None:
@@ -186,7 +328,8 @@ def test_a_failed_delivery_commits_counts_and_loses_nothing(world: World) -> Non
     world.findings.reachable = False
     with capture_logs() as logs:
         assert world.pipeline.run_once() == 0
-    assert [entry["log_level"] for entry in logs] == ["warning"]
+    (entry,) = logs
+    assert (entry["log_level"], entry["messages"], entry["problem"]) == ("warning", 2, "no broker answers")
     assert world.pipeline.trouble
     assert world.events.committed == {}
     assert world.found() == []
@@ -201,7 +344,9 @@ def test_a_failed_delivery_commits_counts_and_loses_nothing(world: World) -> Non
     assert world.pipeline.run_once() == 0
     assert world.pipeline.trouble
     world.findings.reachable = True
-    assert world.pipeline.run_once() == 0
+    with capture_logs() as logs:
+        assert world.pipeline.run_once() == 0
+    assert [entry["log_level"] for entry in logs] == ["info"]
     assert world.pipeline.trouble is None
     assert world.pipeline.run_once() == 2
     assert world.events.committed == {0: 2}
@@ -220,6 +365,35 @@ def test_a_source_that_cannot_rewind_keeps_the_pipeline_from_reading_on(world: W
     world.events.reachable = True
     assert [world.pipeline.run_once(), world.pipeline.run_once()] == [0, 1]
     assert len(world.found()) == 1
+
+
+def test_a_rewind_that_fails_after_partitions_were_taken_away_is_tried_again(world: World) -> None:
+    """Else what was forgotten would be skipped."""
+    world.events.append(event(0))
+    world.source.revocations += 1
+    world.source.can_rewind = False
+    assert world.pipeline.run_once() == 0
+    world.events.append(event(1))
+    assert world.pipeline.run_once() == 0
+    assert world.pipeline.trouble
+    world.source.can_rewind = True
+    assert [world.pipeline.run_once(), world.pipeline.run_once()] == [0, 2]
+    assert world.found_events() == ["event-0", "event-1"]
+
+
+def test_a_rewind_that_fails_after_a_pause_is_tried_again() -> None:
+    """What shared a batch with the rubbish would be skipped."""
+    world = World(commit_seconds=3_600, chunk_messages=MAX_IN_A_ROW + 1)
+    for _ in range(MAX_IN_A_ROW):
+        world.events.append(b"rubbish")
+    world.events.append(event(0), partition=1)
+    world.events.append(event(1), partition=1)
+    world.source.can_rewind = False
+    assert [world.pipeline.run_once(), world.pipeline.run_once()] == [0, 0]
+    assert world.events.committed == {}
+    world.source.can_rewind = True
+    assert [world.pipeline.run_once(), world.pipeline.run_once()] == [0, 2]
+    assert world.found_events() == ["event-0", "event-1"]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 3)), max_size=20), st.integers(1, 4))
@@ -263,6 +437,66 @@ def test_what_waits_for_the_schema_registry_is_read_again_and_counted_once() -> 
     assert world.pipeline.trouble is None
     assert [finding["event_id"] for finding in world.found()] == ["event-0", "event-1"]
     assert world.count("messages_total") == 2
+
+
+def test_a_message_that_waits_for_the_registry_is_not_waited_for_where_it_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be another member's by now: half a minute after the last try nothing is known to be wrong here."""
+
+    def without_registry(_value: bytes, _limit: int) -> Sequence[Part]:
+        raise SchemaUnavailable("no answer")
+
+    world = World(unwrap=without_registry)
+    world.tell_time(monkeypatch)
+    world.events.append(b"\0avro")
+    world.pipeline.run_once()
+    world.source.pause([("events", 0)])
+    while world.pipeline.trouble and world.source.seconds < 100:
+        world.pipeline.run_once()
+    assert world.source.seconds == 31  # the message came with the first
+
+
+def test_while_the_world_is_bad_the_source_idles() -> None:
+    """So that nothing turns in a circle, and the group keeps its member."""
+
+    def without_registry(_value: bytes, _limit: int) -> Sequence[Part]:
+        raise SchemaUnavailable("no answer")
+
+    waiting, recovering = World(unwrap=without_registry), World()
+    recovering.findings.reachable = False
+    for world in (waiting, recovering):
+        world.events.append(event(0))
+        world.pipeline.run_once()
+        for _ in range(3):
+            before = world.source.seconds
+            world.pipeline.run_once()
+            assert world.pipeline.trouble
+            assert world.source.seconds >= before + 1
+
+
+def test_the_last_move_is_known_from_the_start_and_while_all_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe that saw none would end a process that only has to wait."""
+    before = time.monotonic()
+    world = World()
+    assert before <= world.pipeline.moved_at <= time.monotonic()
+    world.events.append(event(0))
+    world.findings.reachable = False
+    world.pipeline.run_once()
+    world.tell_time(monkeypatch)
+    for _ in range(3):
+        now = time.monotonic()
+        world.pipeline.run_once()
+        assert world.pipeline.moved_at == now
+
+
+def test_a_move_within_a_chunk_counts(world: World) -> None:
+    """A message may take its time: the intake is at it."""
+    world.pipeline.run_once()
+    world.intake.moved_at = world.pipeline.moved_at + 60
+    assert world.pipeline.moved_at == world.intake.moved_at
+    world.intake.moved_at -= 120
+    assert world.pipeline.moved_at == world.intake.moved_at + 60
 
 
 def test_findings_are_written_in_the_format_that_is_asked_for() -> None:
@@ -353,6 +587,26 @@ def test_what_is_too_large_for_its_topic_is_tried_again_with_less_until_it_fits(
     assert world.pipeline.run_once() == 2
     assert world.found()[-1]["event"]["eventID"] == "large"
     assert world.dead_letters.messages[-1].value() == b"rubbish" * 100_000
+
+
+def test_no_more_is_left_out_than_must_be() -> None:
+    """With a quarter of the usual room the finding is whole, and the dead letter keeps as much."""
+    world = World()
+    world.findings.max_bytes = world.dead_letters.max_bytes = 260_000
+    world.events.append(encoded(issuance(eventID="large", extra=["x" * 1_000] * 220)))
+    world.events.append(b"rubbish" * 100_000)
+    assert [world.pipeline.run_once() for _ in range(3)] == [0, 0, 2]
+    assert world.found()[0]["event"]["eventID"] == "large"
+    assert 240_000 < len(only(world.dead_letters.messages).value() or b"") < 260_000
+
+
+def test_an_outage_makes_no_message_smaller(world: World) -> None:
+    world.events.append(encoded(issuance(eventID="large", extra=["x" * 1_000] * 500)))
+    world.findings.reachable = False
+    world.pipeline.run_once()
+    world.findings.reachable = True
+    assert [world.pipeline.run_once(), world.pipeline.run_once()] == [0, 1]
+    assert world.found()[0]["event"]["eventID"] == "large"
 
 
 # --- dead letters ------------------------------------------------------------------------------
@@ -454,6 +708,24 @@ def test_dead_letters_for_want_of_a_registry_pause_no_partition() -> None:
     assert world.count("paused_partitions") == 0
 
 
+def test_rubbish_is_counted_over_chunks_and_batches() -> None:
+    """A chunk alone is too small to reach the limit."""
+    world = World(chunk_messages=CHUNK_MESSAGES)
+    for _ in range(MAX_IN_A_ROW):
+        world.events.append(b"rubbish")
+    assert [world.pipeline.run_once(), world.pipeline.run_once()] == [CHUNK_MESSAGES, 0]
+    assert world.count("paused_partitions") == 1
+
+
+def test_good_messages_between_rubbish_count_whatever_chunk_they_come_in() -> None:
+    world = World(chunk_messages=CHUNK_MESSAGES)
+    for value in (b"rubbish", encoded(QUIET), b"rubbish"):
+        for _ in range(CHUNK_MESSAGES):
+            world.events.append(value)
+    assert [world.pipeline.run_once() for _ in range(3)] == [CHUNK_MESSAGES] * 3
+    assert world.count("paused_partitions") == 0
+
+
 def test_a_partition_full_of_rubbish_is_paused_and_poured_nowhere(world: World) -> None:
     for _ in range(MAX_IN_A_ROW):
         world.events.append(b"rubbish")
@@ -461,6 +733,7 @@ def test_a_partition_full_of_rubbish_is_paused_and_poured_nowhere(world: World) 
     with capture_logs() as logs:
         assert world.pipeline.run_once() == 0
     assert [(entry["log_level"], entry["topic"], entry["partition"]) for entry in logs] == [("error", "events", 0)]
+    assert logs[0]["reasons"] == {"not_json": MAX_IN_A_ROW}
     assert world.pipeline.run_once() == 1
     assert world.events.committed == {1: 1}
     assert (len(world.found()), world.dead_letters.messages) == (1, [])
