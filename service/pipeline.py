@@ -142,7 +142,8 @@ class Pipeline:
             return self._recover()
         while self._read_chunk():
             pass
-        return self._deliver() if self._is_due() else 0
+        batch = self._batch
+        return self._deliver(batch) if batch is not None and self._is_due(batch) else 0
 
     def _read_chunk(self) -> bool:
         """Returns whether to go on reading."""
@@ -176,13 +177,11 @@ class Pipeline:
     def _is_late(self) -> bool:
         return time.monotonic() - self._delivered_at >= self._commit_seconds
 
-    def _is_due(self) -> bool:
-        return self._batch is not None and (bool(self._batch.outputs) or self._is_late())
+    def _is_due(self, batch: Batch) -> bool:
+        return bool(batch.outputs) or self._is_late()
 
-    def _deliver(self) -> int:
-        batch, self._batch = self._batch, None
-        if batch is None:
-            return 0
+    def _deliver(self, batch: Batch) -> int:
+        self._batch = None
         try:
             self._sink.deliver(batch.outputs, batch.offsets)
         except DeliveryError as error:
