@@ -181,7 +181,8 @@ def test_envelopes_may_be_nested_several_deep() -> None:
 
 
 def test_an_empty_envelope_has_no_parts() -> None:
-    assert [*unwrap(b'{"Records": []}'), *unwrap(b"[]"), *unwrap(cloudwatch())] == []
+    for data in (b'{"Records": []}', b"[]", b"[][]", b'{"Records": []}\n{"Records": []}', cloudwatch()):
+        assert list(unwrap(data)) == []
 
 
 IGNORED: dict[str, tuple[bytes, IgnoredKind]] = {
@@ -240,6 +241,13 @@ def test_a_name_that_is_no_text_costs_that_name_only(
     parts = [part for data in JSON_WRAPS[wrap]([DOCUMENTS[1], odd]) for part in unwrap(data)]
     assert [(part.source, part.name) for part in records(parts)] == [(CONNECT, "X"), (source, name)]
     assert len(parts) == 2
+
+
+@pytest.mark.parametrize(("key", "source", "name"), [("eventName", None, "X"), ("eventSource", "X", None)])
+def test_one_name_makes_a_record_and_hides_no_envelope(key: str, source: str | None, name: str | None) -> None:
+    alone, beside = b'{"%s":"X"}' % key.encode(), b'{"%s":"X","detail":%s}' % (key.encode(), DOCUMENTS[0])
+    assert unwrap(alone) == (Record(alone, source, name, "record"),)
+    assert only(unwrap(beside)) == Record(DOCUMENTS[0], STS, "GetFederationToken", "eventbridge")
 
 
 def test_a_record_without_names_is_one_all_the_same() -> None:
@@ -312,6 +320,11 @@ def test_a_cut_line_costs_that_line_only(bad: str, place: int) -> None:
     check_one_bad(b"\n".join(around(CUT[bad], place)), place)
 
 
+def test_a_cut_line_hides_no_array_behind_it() -> None:
+    data = b"\n".join([CUT["cut in an object"], b"[" + DOCUMENTS[0] + b"]", DOCUMENTS[1]])
+    assert names(unwrap(data)) == ["!json", "GetFederationToken", "X"]
+
+
 @pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
 @pytest.mark.parametrize("bad", BAD_OR_CUT)
 def test_a_cut_message_of_a_log_costs_that_message_only(bad: str, place: int) -> None:
@@ -355,6 +368,7 @@ def test_log_events_without_message_are_rejected_one_by_one() -> None:
         b'{"messageType":"DATA_MESSAGE","logEvents":7}',
         b'{"Type":"Notification"}',
         b'{"Type":"Something","Message":"{}"}',
+        b'{"Type":"Something","Message":%s}' % DOCUMENTS[0],
         b'{"detail":7}',
         b'{"detail":null}',
         b'{"detail-type":"AWS API Call via CloudTrail","detail":"text"}',
@@ -363,6 +377,8 @@ def test_log_events_without_message_are_rejected_one_by_one() -> None:
 def test_an_envelope_without_contents_is_rejected(data: bytes) -> None:
     (part,) = unwrap(data)
     assert isinstance(part, Rejected)
+    assert part.reason in ("not_a_record", "not_json")
+    assert part.detail
 
 
 # --- rubbish -------------------------------------------------------------------------------------
@@ -391,6 +407,17 @@ RUBBISH: dict[str, tuple[bytes, str]] = {
     "cut text": (b'"{\\"eventName\\"', "json"),
     "brackets": (b"[[[[", "json"),
     "wrong brackets": (b"]}]}", "not_json"),
+    "key that is no UTF-8": (b'{"a\xff":1}', "not_a_record"),
+    "event of a shipper without any": (b'{"aws":{"cloudtrail":{}},"event":{"original":"{"}}', "json"),
+    "another one": (b'{"aws":{"cloudtrail":{}},"event":{"original":"{}"}}', "not_a_record"),
+    "one that may hold it in two places": (
+        b'{"aws":{"cloudtrail":{}},"event":{"original":"{"},"message":"{}"}',
+        "json",
+    ),
+    "names that nothing says are of AWS": (
+        b'{"event":{"provider":"sts.amazonaws.com","action":"GetFederationToken"}}',
+        "not_a_record",
+    ),
     "cut gzip": (gzip.compress(DOCUMENTS[0])[:-4], "gzip"),
     "head of gzip": (b"\x1f\x8b", "gzip"),
     "gzip with a wrong sum": (gzip.compress(DOCUMENTS[0])[:-8] + b"\x00" * 8, "gzip"),
@@ -433,6 +460,7 @@ def test_every_reason_has_an_example(reason: str) -> None:
         (b'{"hello":"world"}\n' * 1_000, "not_a_record"),
         (b"{]" * 1_000, "json"),
         (b"one two\n{three\n" * 1_000, "not_json"),
+        (b'{"hello":"world"}\n{"cut', "not_a_record"),
     ],
 )
 def test_rubbish_of_many_pieces_is_one_dead_letter(data: bytes, reason: str) -> None:
@@ -440,6 +468,7 @@ def test_rubbish_of_many_pieces_is_one_dead_letter(data: bytes, reason: str) -> 
     (part,) = unwrap(data)
     assert isinstance(part, Rejected)
     assert (part.data, part.reason) == (data, reason)
+    assert part.detail
 
 
 def test_a_line_in_front_of_a_record_costs_itself_only() -> None:
@@ -460,7 +489,9 @@ def test_a_rejected_part_is_what_came_and_its_detail_quotes_nothing() -> None:
 def test_a_bomb_is_too_large() -> None:
     bomb = gzip.compress(b"\x00" * (DEFAULT_LIMIT + 1), compresslevel=1)
     for data in (bomb, base64.b64encode(bomb), gzip.compress(bomb), members(b"\x00" * (DEFAULT_LIMIT + 1))):
-        assert names(unwrap(data)) == ["!too_large"]
+        (part,) = unwrap(data)
+        assert isinstance(part, Rejected)
+        assert (part.reason, bool(part.detail)) == ("too_large", True)
 
 
 def test_the_limit_is_exact() -> None:
@@ -504,11 +535,38 @@ def test_a_damaged_stream_leaves_most_of_the_budget_to_others() -> None:
     assert names(unwrap(data)) == ["!gzip", "X"]
 
 
-def test_too_many_envelopes_are_too_deep() -> None:
+def quoted(data: bytes) -> bytes:
+    return json.dumps(data.decode()).encode()
+
+
+# How often each may stand around itself: some count twice, as a text in an object does.
+NESTED: dict[str, tuple[Callable[[bytes], bytes], int]] = {
+    "gzip": (gzip.compress, 8),
+    "base64 of gzip": (base64_gzip, 4),
+    "byte order mark": (b"\xef\xbb\xbf".__add__, 8),
+    "text": (quoted, 8),
+    "array": (lambda data: b"[%s]" % data, 8),
+    "records": (lambda data: b'{"Records":[%s]}' % data, 8),
+    "event bridge": (lambda data: b'{"detail":%s}' % data, 8),
+    "event bridge, mended": (lambda data: b'{"x":NaN,"detail":%s}' % data, 7),
+    "sns": (lambda data: b'{"Type":"Notification","Message":%s}' % data, 8),
+    "sns around text": (lambda data: b'{"Type":"Notification","Message":%s}' % quoted(data), 4),
+    "cloudwatch": (lambda data: cloudwatch(data.decode()), 8),
+    "ecs": (lambda data: b'{"event":{"original":%s}}' % data, 8),
+    "ecs around text": (lambda data: b'{"event":{"original":%s}}' % quoted(data), 4),
+    "one of two lines": (lambda data: quoted(b"{}\n" + data), 4),
+}
+
+
+@pytest.mark.parametrize(("wrap", "most"), NESTED.values(), ids=NESTED)
+def test_envelopes_are_followed_to_a_depth_of_eight(wrap: Callable[[bytes], bytes], most: int) -> None:
     data = DOCUMENTS[0]
-    for _ in range(9):
-        data = gzip.compress(data)
-    assert names(unwrap(data)) == ["!too_deep"]
+    for _ in range(most):
+        data = wrap(data)
+    assert [part.name for part in records(unwrap(data))] == ["GetFederationToken"]
+    data = wrap(data)
+    assert records(unwrap(data)) == []
+    assert names(unwrap(data))[0] in ("!too_deep", "!not_a_record")
 
 
 @pytest.mark.parametrize(
@@ -620,6 +678,7 @@ def test_what_cannot_be_decoded_in_full_is_a_decode_error() -> None:
         with pytest.raises(DecodeError) as caught:
             load(Record(data, None, None, "record"))
         assert caught.value.reason in REASONS
+        assert str(caught.value)
 
 
 @pytest.mark.parametrize("data", [DOCUMENTS[0], *(data for data, _ in ENVELOPES.values()), b"{}", b"x"])
@@ -627,6 +686,32 @@ def test_what_the_data_was_taken_out_of_is_the_outermost_envelope(data: bytes) -
     parts = unwrap(data, envelope="avro")
     assert {part.envelope for part in records(parts)} <= {"avro"}
     assert names(parts) == names(unwrap(data))
+
+
+def test_an_original_of_several_parts_gives_them_all() -> None:
+    """A shipper that reads whole files may put more than one record into a document."""
+    data = json.dumps({"event": {"original": f"{TEXTS[0]}\n{TEXTS[1][:-9]}\n{TEXTS[1]}"}}).encode()
+    assert names(unwrap(data)) == ["GetFederationToken", "!json", "X"]
+
+
+@pytest.mark.parametrize("field", ["provider", "action"])
+def test_an_original_tells_the_name_that_the_fields_lack(field: str) -> None:
+    event = {field: "other", "original": TEXTS[0]}
+    part = only(unwrap(json.dumps({"aws": {"cloudtrail": {}}, "event": event}).encode()))
+    assert part == Record(DOCUMENTS[0], STS, "GetFederationToken", "ecs")
+
+
+def test_an_ocsf_event_in_an_envelope_is_of_the_outermost() -> None:
+    event = {"api": {"operation": "GetFederationToken", "service": {"name": STS}}}
+    assert only(unwrap(json.dumps(event).encode())).envelope == "ocsf"
+    assert only(unwrap(sns(event))).envelope == "sns"
+
+
+def test_a_lone_surrogate_in_an_original_costs_no_record() -> None:
+    original = raw(b'"\\ud800"').decode().replace("\\ud800", "\ud800")
+    fields = {"provider": STS, "action": "GetFederationToken", "original": original}
+    part = only(unwrap(json.dumps({"aws": {"cloudtrail": {}}, "event": fields}).encode()))
+    assert load(part)["x"] == "?"
 
 
 def test_a_record_is_decoded_by_its_own_decoder() -> None:
