@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import hashlib
 import json
+import sys
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
@@ -131,6 +132,7 @@ ENVELOPES: dict[str, tuple[bytes, Envelope]] = {
     "gzip of gzip": (gzip.compress(gzip.compress(json.dumps({"Records": RECORDS}).encode())), "records"),
     "gzip in two members": (members(json.dumps({"Records": RECORDS}).encode()), "records"),
     "gzip with padding": (gzip.compress(json.dumps({"Records": RECORDS}).encode()) + b"\x00" * 99, "records"),
+    "gzip behind a line's end": (b"\r\n" + gzip.compress(json.dumps({"Records": RECORDS}).encode()), "records"),
     "gzip with a line's end": (gzip.compress(json.dumps({"Records": RECORDS}).encode()) + b"\r\n", "records"),
 }
 
@@ -248,6 +250,12 @@ def test_one_name_makes_a_record_and_hides_no_envelope(key: str, source: str | N
     alone, beside = b'{"%s":"X"}' % key.encode(), b'{"%s":"X","detail":%s}' % (key.encode(), DOCUMENTS[0])
     assert unwrap(alone) == (Record(alone, source, name, "record"),)
     assert only(unwrap(beside)) == Record(DOCUMENTS[0], STS, "GetFederationToken", "eventbridge")
+
+
+def test_two_names_hide_no_records() -> None:
+    """Else whoever can add a key to a file would hide all that is in it."""
+    data = b'{"eventSource":"a","eventName":"b","Records":[%s]}' % DOCUMENTS[0]
+    assert unwrap(data) == (Record(DOCUMENTS[0], STS, "GetFederationToken", "records"),)
 
 
 def test_a_record_without_names_is_one_all_the_same() -> None:
@@ -414,6 +422,11 @@ RUBBISH: dict[str, tuple[bytes, str]] = {
         b'{"aws":{"cloudtrail":{}},"event":{"original":"{"},"message":"{}"}',
         "json",
     ),
+    "one that may hold broken text": (
+        b'{"aws":{"cloudtrail":{}},"event":{"original":"[\\"{\\",7]"}}',
+        "json",
+    ),
+    "API without names": (b'{"api":{}}', "not_a_record"),
     "names that nothing says are of AWS": (
         b'{"event":{"provider":"sts.amazonaws.com","action":"GetFederationToken"}}',
         "not_a_record",
@@ -699,6 +712,27 @@ def test_an_original_tells_the_name_that_the_fields_lack(field: str) -> None:
     event = {field: "other", "original": TEXTS[0]}
     part = only(unwrap(json.dumps({"aws": {"cloudtrail": {}}, "event": event}).encode()))
     assert part == Record(DOCUMENTS[0], STS, "GetFederationToken", "ecs")
+
+
+@pytest.mark.parametrize(("field", "told"), [("provider", (STS, None)), ("action", (None, STS))])
+def test_one_name_is_better_than_an_original_that_is_broken(
+    field: str, told: tuple[str | None, str | None]
+) -> None:
+    event = {field: STS, "original": "{"}
+    part = only(unwrap(json.dumps({"aws": {"cloudtrail": {}}, "event": event}).encode()))
+    assert (part.source, part.name) == told
+
+
+def test_an_original_that_cannot_be_decoded_in_full_falls_back_to_the_fields() -> None:
+    """Found by depth: the full decoding stands a little deeper in the stack than the glance."""
+    kept = set()
+    for depth in range(sys.getrecursionlimit() - 250, sys.getrecursionlimit()):
+        original = raw(b"[" * depth + b"]" * depth).decode()
+        fields = {"provider": STS, "action": "GetFederationToken", "original": original}
+        record = load(only(unwrap(json.dumps({"aws": {"cloudtrail": {}}, "event": fields}).encode())))
+        assert record["eventName"] == "GetFederationToken"
+        kept.add("x" in record)
+    assert kept == {True, False}
 
 
 def test_an_ocsf_event_in_an_envelope_is_of_the_outermost() -> None:
