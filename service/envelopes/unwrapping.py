@@ -130,7 +130,7 @@ class _Unwrapping:
             return (record,)
         broken = False
         for original in from_ecs.originals(document):
-            parts = list(self.document(_json(original), envelope, depth + 1))
+            parts = list(self.document(msgspec.json.encode(original), envelope, depth + 1))
             if any(not isinstance(part, Rejected) for part in parts):
                 return parts
             broken |= any(isinstance(part, Rejected) and part.reason == "json" for part in parts)
@@ -280,11 +280,6 @@ def _plain(text: str) -> dict[str, object] | None:
         return load(found[0])
     except DecodeError:
         return None
-
-
-def _json(value: object) -> bytes:
-    """The JSON of a value that may still be that, as a whole or within."""
-    return bytes(value) if isinstance(value, Raw) else msgspec.json.encode(value)
 
 
 def _hopeless(data: bytes, stripped: bytes) -> Rejected:
