@@ -364,6 +364,7 @@ def test_log_events_without_message_are_rejected_one_by_one() -> None:
     )
     parts = unwrap(b'{"messageType":"DATA_MESSAGE","logEvents":[' + events + b"]}")
     assert names(parts) == ["!not_a_record"] * 4 + ["X"]
+    assert all(part.detail for part in parts if isinstance(part, Rejected))
 
 
 @pytest.mark.parametrize(
@@ -430,6 +431,10 @@ RUBBISH: dict[str, tuple[bytes, str]] = {
     "names that nothing says are of AWS": (
         b'{"event":{"provider":"sts.amazonaws.com","action":"GetFederationToken"}}',
         "not_a_record",
+    ),
+    "such names beside broken text": (
+        b'{"event":{"provider":"sts.amazonaws.com","action":"GetFederationToken","original":"{"}}',
+        "json",
     ),
     "cut gzip": (gzip.compress(DOCUMENTS[0])[:-4], "gzip"),
     "head of gzip": (b"\x1f\x8b", "gzip"),
