@@ -124,6 +124,16 @@ def test_a_key_and_headers_that_leave_no_room_are_left_out() -> None:
     assert found == [*OURS.items(), (CUT_HEADER, b"7")]
 
 
+def test_every_byte_of_room_is_used() -> None:
+    """What fits exactly is whole; a byte less of room costs one byte of the value, and then the key."""
+    value, kept = b"x" * 100, [("a", b"b")]
+    letters = [dead_letter(Message(b"key", kept), value, PROBLEM, room) for room in range(1_000)]
+    whole = next(room for room, letter in enumerate(letters) if CUT_HEADER not in dict(letter[2]))
+    assert all(letter[0] == b"key" for letter in letters[whole - 100 :])
+    assert [len(letter[1] or b"") for letter in letters[whole - 100 : whole + 2]] == [*range(101), 100]
+    assert letters[whole - 101][0] is None
+
+
 SECRET = b"SECRET-of-the-event"
 PIECES = (SECRET, b'"Records"', b'"detail"', b'"Type"', b'"Message"', b'"messageType"', b'"logEvents"')
 MARKS = (b'"', b"{", b"}", b"[", b"]", b":", b",", b"\\", b"\n", b"\xff", b"\x1f\x8b", b"H4sI")
@@ -155,6 +165,15 @@ def test_the_limit_is_reached_by_more_than_half_of_the_last_thousand() -> None:
     limit = Limit()
     assert not limit.reached([True, False] * WINDOW)
     assert limit.reached([True, True])
+
+
+def test_the_limit_is_clean_while_none_of_the_last_thousand_was_unreadable() -> None:
+    limit = Limit()
+    assert limit.clean
+    limit.reached([True, *[False] * (WINDOW - 1)])
+    assert not limit.clean
+    limit.reached([False])
+    assert limit.clean
 
 
 def test_a_minority_of_rubbish_never_reaches_the_limit() -> None:
