@@ -95,6 +95,8 @@ HEADERS_OF_ALL_SIZES: dict[str, Headers] = {
     "none": [],
     "short": [("a", b"b")] * 20,
     "long names": [("a" * 200, None)] * 3,
+    # A length up to 63 takes one byte, from 64 on two.
+    "many": [("a", None), ("a" * 63, b"b"), ("a" * 64, b"b" * 64)] * 700,
     "enormous": [("a", b"b" * 999_900)],
 }
 
@@ -112,7 +114,9 @@ def test_a_dead_letter_always_fits_and_is_cut_only_where_it_must_be(size: int, k
         assert letter == (key, value, [*kept, *OURS.items()])
         return
     assert letter[2][-1] == (CUT_HEADER, str(size).encode())
-    assert value.startswith(letter[1] or b"?")
+    found = letter[1] or b"?"
+    assert value.startswith(found)
+    assert len(found) == size or not fits(letter[0], found + b"x" * 200, letter[2])
     assert not fits(key, value, [*kept, *OURS.items(), ("slack", b"x" * 200)])
 
 
@@ -154,6 +158,7 @@ def test_headers_hold_nothing_of_the_event(value: bytes) -> None:
 
 
 def test_the_limit_is_reached_by_500_in_a_row() -> None:
+    assert Limit().reached([True] * MAX_IN_A_ROW)
     limit = Limit()
     assert not limit.reached([True] * (MAX_IN_A_ROW - 1))
     assert not limit.reached([False] * WINDOW)
