@@ -142,6 +142,13 @@ def test_an_account_is_seen_though_its_events_are_screened() -> None:
         assert list(batch.accounts.newest) == ["111122223333"]
 
 
+def test_a_message_without_a_timestamp_gives_a_finding_without() -> None:
+    batch, _ = through_intake(new_intake(), [WATCHED])
+    (finding,) = batch.findings
+    assert finding.origin is not None
+    assert (finding.origin.topic, finding.origin.timestamp) == ("events", None)
+
+
 def test_offsets_are_those_after_the_last_message_of_each_partition() -> None:
     batch = Batch(polled_at=0)
     intake = new_intake()

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from service.batch import Message
+from service.canary import HEADER
 from service.dead_letter import CUT_HEADER, MAX_IN_A_ROW
 from service.detect import Detector
 from service.envelopes import DEFAULT_LIMIT, Part, Rejected, unwrap
@@ -501,6 +502,22 @@ def test_a_move_within_a_chunk_counts(world: World) -> None:
     assert world.pipeline.moved_at == world.intake.moved_at + 60
 
 
+def test_each_message_that_is_read_in_full_is_a_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    moves = []
+
+    def slowly(value: bytes, limit: int) -> Sequence[Part]:
+        moves.append(time.monotonic() - world.pipeline.moved_at)
+        world.source.seconds += 60  # a registry may be as slow
+        return unwrap(value, limit)
+
+    world = World(unwrap=slowly)
+    world.tell_time(monkeypatch)
+    for number in range(3):
+        world.events.append(event(number))
+    assert world.pipeline.run_once() == 3
+    assert moves == [0, 0, 0]
+
+
 def test_findings_are_written_in_the_format_that_is_asked_for() -> None:
     def encode(finding: Finding, max_bytes: int) -> bytes:
         assert 0 < max_bytes < MAX_MESSAGE_BYTES
@@ -847,6 +864,23 @@ def test_a_finding_is_a_cloudevent_keyed_by_the_identity_to_act_on(world: World)
         "file": None,
         "index": None,
     }
+
+
+def test_a_mark_that_is_not_believed_is_logged_with_its_place(world: World) -> None:
+    """Whoever forges one is worth a look."""
+    world.events.append(event(0), headers=[(HEADER, b"forged")], partition=1)
+    with capture_logs() as logs:
+        assert world.pipeline.run_once() == 1
+    (entry,) = logs
+    assert (entry["log_level"], entry["result"]) == ("warning", "no_key")
+    assert (entry["topic"], entry["partition"], entry["offset"]) == ("events", 1, 0)
+    assert "forged" not in repr(entry)
+
+
+def test_a_timestamp_of_the_first_millisecond_is_one(world: World) -> None:
+    world.events.append(event(0), timestamp=0)
+    assert world.pipeline.run_once() == 1
+    assert world.found()[0]["origin"]["timestamp"] == "1970-01-01T00:00:00Z"
 
 
 @pytest.mark.parametrize("timestamp", [-1, 2**62, 253_402_300_800_000])
