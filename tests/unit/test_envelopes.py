@@ -753,6 +753,12 @@ def test_an_ocsf_event_in_an_envelope_is_of_the_outermost() -> None:
     assert only(unwrap(sns(event))).envelope == "sns"
 
 
+def test_an_ocsf_event_of_dotted_keys_is_told_whatever_keys_stand_beside() -> None:
+    event = {"metadata.uid": "1", "api.operation": "GetFederationToken", "api.service.name": STS, "time": 1}
+    part = only(unwrap(json.dumps(event).encode()))
+    assert (part.source, part.name, part.envelope) == (STS, "GetFederationToken", "ocsf")
+
+
 def test_a_lone_surrogate_in_an_original_costs_no_record() -> None:
     original = raw(b'"\\ud800"').decode().replace("\\ud800", "\ud800")
     fields = {"provider": STS, "action": "GetFederationToken", "original": original}
