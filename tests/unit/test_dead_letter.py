@@ -130,7 +130,8 @@ def test_a_key_and_headers_that_leave_no_room_are_left_out() -> None:
 
 def test_every_byte_of_room_is_used() -> None:
     """What fits exactly is whole; a byte less of room costs one byte of the value, and then the key."""
-    value, kept = b"x" * 100, [("a", b"b")]
+    value = b"x" * 100
+    kept: Headers = [("a", b"b")]
     letters = [dead_letter(Message(b"key", kept), value, PROBLEM, room) for room in range(1_000)]
     whole = next(room for room, letter in enumerate(letters) if CUT_HEADER not in dict(letter[2]))
     assert all(letter[0] == b"key" for letter in letters[whole - 100 :])

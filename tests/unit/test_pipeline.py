@@ -506,15 +506,15 @@ def test_each_message_that_is_read_in_full_is_a_move(monkeypatch: pytest.MonkeyP
     moves = []
 
     def slowly(value: bytes, limit: int) -> Sequence[Part]:
-        moves.append(time.monotonic() - world.pipeline.moved_at)
-        world.source.seconds += 60  # a registry may be as slow
+        moves.append(time.monotonic() - slow.pipeline.moved_at)
+        slow.source.seconds += 60  # a registry may be as slow
         return unwrap(value, limit)
 
-    world = World(unwrap=slowly)
-    world.tell_time(monkeypatch)
+    slow = World(unwrap=slowly)
+    slow.tell_time(monkeypatch)
     for number in range(3):
-        world.events.append(event(number))
-    assert world.pipeline.run_once() == 3
+        slow.events.append(event(number))
+    assert slow.pipeline.run_once() == 3
     assert moves == [0, 0, 0]
 
 
