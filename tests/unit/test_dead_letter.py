@@ -69,6 +69,11 @@ def test_key_value_and_headers_stay_as_they_were(key: bytes | None, value: bytes
     assert found[len(kept) :] == list(OURS.items())
 
 
+def test_the_names_of_headers_are_those_that_others_look_for() -> None:
+    assert PREFIX == "__connect.errors."
+    assert (CUT_HEADER, TIMESTAMP_HEADER) == ("tokentrail.value.cut", "tokentrail.original.timestamp")
+
+
 def test_a_message_without_headers_gets_those_of_kafka_connect() -> None:
     assert dead_letter(Message(), b"rubbish", PROBLEM, MAX_MESSAGE_BYTES) == (None, b"rubbish", list(OURS.items()))
 
@@ -159,6 +164,7 @@ def test_headers_hold_nothing_of_the_event(value: bytes) -> None:
 
 
 def test_the_limit_is_reached_by_500_in_a_row() -> None:
+    assert (MAX_IN_A_ROW, WINDOW) == (500, 1_000)
     assert Limit().reached([True] * MAX_IN_A_ROW)
     limit = Limit()
     assert not limit.reached([True] * (MAX_IN_A_ROW - 1))

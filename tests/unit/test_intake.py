@@ -142,6 +142,28 @@ def test_an_account_is_seen_though_its_events_are_screened() -> None:
         assert list(batch.accounts.newest) == ["111122223333"]
 
 
+def test_an_account_is_seen_in_a_message_that_nothing_else_reads() -> None:
+    value = json.dumps(
+        {
+            "eventSource": "s3.amazonaws.com",
+            "eventName": "GetObject",
+            "recipientAccountId": "111122223333",
+            "eventTime": "2026-01-02T03:04:05Z",
+        }
+    ).encode()
+    batch = Batch(polled_at=0, accounts=Accounts(["111122223333"]))
+    values = [value if index == 7 else QUIET for index in range(FULL)]
+    screened_intake().take(batch, [message(each, index) for index, each in enumerate(values)], hurry=True)
+    assert batch.screened > 0.9 * FULL
+    assert list(batch.accounts.newest) == ["111122223333"]
+
+
+@pytest.mark.parametrize("key", ["eventSource", "eventName"])
+def test_one_name_hides_no_envelope(key: str) -> None:
+    batch, _ = through_intake(new_intake(), [b'{"%s": "X", "detail": %s}' % (key.encode(), WATCHED)])
+    assert len(batch.findings) == 1
+
+
 def test_a_message_without_a_timestamp_gives_a_finding_without() -> None:
     batch, _ = through_intake(new_intake(), [WATCHED])
     (finding,) = batch.findings
