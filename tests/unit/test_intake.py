@@ -158,6 +158,25 @@ def test_an_account_is_seen_in_a_message_that_nothing_else_reads() -> None:
     assert list(batch.accounts.newest) == ["111122223333"]
 
 
+def test_an_account_is_seen_in_an_envelope() -> None:
+    batch = Batch(polled_at=0, accounts=Accounts(["111122223333"]))
+    new_intake().take(batch, [message(BUS)])
+    assert list(batch.accounts.newest) == ["111122223333"]
+
+
+def test_an_envelope_that_holds_nothing_is_not_unreadable() -> None:
+    """A delivery without records is no rubbish that a partition is paused for."""
+    _, taken = through_intake(new_intake(), [b"[]", b'{"Records": []}', b"[{}]"])
+    assert taken.unreadable == {2}
+
+
+def test_what_was_rejected_first_stays_the_reason_of_a_whole_message() -> None:
+    value = b'["{", 7]'  # broken JSON, and a number
+    batch, taken = through_intake(new_intake(), [value])
+    assert (taken.rejected, taken.unreadable) == ({"json": 1}, {0})
+    assert [letter.value for letter in batch.outputs] == [value]
+
+
 @pytest.mark.parametrize("key", ["eventSource", "eventName"])
 def test_one_name_hides_no_envelope(key: str) -> None:
     batch, _ = through_intake(new_intake(), [b'{"%s": "X", "detail": %s}' % (key.encode(), WATCHED)])
