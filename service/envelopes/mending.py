@@ -70,7 +70,7 @@ def _pieces(data: bytes, *, inside: bool) -> Iterator[bytes]:
         if symbol in (b"{", b"["):
             if depth == 0:
                 yield from _rest(data[end : token.start()])
-                start = token.start()
+                start = end = token.start()
             depth += 1
         elif symbol in (b"}", b"]"):
             if depth == 0 and inside:

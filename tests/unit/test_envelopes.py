@@ -857,3 +857,8 @@ def test_all_envelopes_are_named_in_the_tests() -> None:
         "ocsf",
         "avro",
     } == set(get_args(envelopes.Envelope))
+
+
+def test_what_stands_before_a_cut_document_comes_once() -> None:
+    data = DOCUMENTS[0] + json.dumps(TEXTS[1]).encode() + b'{"cut'
+    assert names(unwrap(data)) == ["GetFederationToken", "X", "!json"]
