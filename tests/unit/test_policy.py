@@ -1,6 +1,7 @@
 """The grade of an inline policy: tables of documents, and what must hold for any document at all."""
 
 import json
+import re
 import string
 from fnmatch import fnmatchcase
 from itertools import product
@@ -12,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.policy import IAM_ADMIN_ACTIONS, MAX_POLICY_CHARACTERS, Grade, assess
+from service.policy.witnesses import WITNESSES
+from tests.rules.iam_api import OPERATIONS
 from tests.unit.strategies import json_values, oddities, policies, statements
 
 DENY_ALL = {"Effect": "Deny", "Action": "*", "Resource": "*"}
@@ -36,7 +39,21 @@ def grade(document: object) -> str:
     return assess(document).grade
 
 
+NESTED: list[Any] = []
+for _ in range(100_000):
+    NESTED = [NESTED]
 A_TO_Z = [f"{letter}*:*" for letter in string.ascii_lowercase]
+THREE_QUARTERS = -(-len(WITNESSES) * 3 // 4)
+
+
+def first_witnesses(count: int) -> list[str]:
+    """Patterns for so many of the sample actions that a grade is decided on, and for no other."""
+    letter = WITNESSES[count][0]
+    return [
+        *(f"{before}*" for before in string.ascii_lowercase if before < letter),
+        *(action for action in WITNESSES[:count] if action[0] == letter),
+    ]
+
 
 FULL_ADMIN = {
     "star on star": policy(allow()),
@@ -66,6 +83,9 @@ FULL_ADMIN = {
     ),
     "deny of no action": policy(allow(), deny([])),
     "deny of all actions but all": policy(allow(), {"Effect": "Deny", "NotAction": "*", "Resource": "*"}),
+    "deny of all actions but some and all": policy(
+        allow(), {"Effect": "Deny", "NotAction": ["s3:*", "*"], "Resource": "*"}
+    ),
     "deny that is unreadable": policy(allow(), {"Effect": "Deny", "Action": {"not": "readable"}, "Resource": "*"}),
     "deny in part unreadable": policy(allow(), deny(["*", 7])),
     "deny with both kinds of action": policy(allow(), deny(NotAction="iam:*")),
@@ -83,6 +103,10 @@ BROAD = {
     "all but one bucket": policy({"Effect": "Allow", "Action": "*", "NotResource": "arn:aws:s3:::b/*"}),
     "NotAction on arn:aws:*": policy({"Effect": "Allow", "NotAction": "iam:*", "Resource": "arn:aws:*"}),
     "deny on all ARNs": policy(allow(), deny("iam:*", "arn:aws:*")),
+    "NotAction beside a deny of the same": policy(
+        {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}, deny("iam:*")
+    ),
+    "three quarters of the sample actions": policy(allow(first_witnesses(THREE_QUARTERS))),
 }
 IAM_ADMIN = {
     "iam:*": policy(allow("iam:*")),
@@ -94,13 +118,20 @@ IAM_ADMIN = {
     "on all of IAM": policy(allow("*", "arn:aws:iam::*:*")),
     "pass any role": policy(allow("iam:PassRole")),
     "pass any role of the account": policy(allow("iam:PassRole", "arn:aws:iam::111122223333:role/*")),
+    "pass any role, and something in S3": policy(
+        allow("iam:PassRole", ["arn:aws:s3:::b", "arn:aws:iam::111122223333:role/*"])
+    ),
     "in aws-us-gov": policy(allow("iam:PutUserPolicy", "arn:aws-us-gov:iam::111122223333:user/*")),
+    "pass any role, but in S3": policy(
+        {"Effect": "Allow", "Action": "iam:PassRole", "NotResource": "arn:aws:s3:::*"}
+    ),
     "everywhere but in S3": policy(
         {"Effect": "Allow", "Action": "iam:CreateUser", "NotResource": "arn:aws:s3:::*"}
     ),
     "all but IAM denied": policy(allow(), {"Effect": "Deny", "NotAction": "iam:*", "Resource": "*"}),
     "denied on a condition": policy(allow("iam:*"), deny("iam:*", Condition=CONDITION)),
     "on the ARNs that have seven parts": policy(allow("*", "arn:*:*:*:*:*:*")),
+    "one sample action less than three quarters": policy(allow(first_witnesses(THREE_QUARTERS - 1))),
     **{action: policy(allow(action)) for action in IAM_ADMIN_ACTIONS},
 }
 SCOPED = {
@@ -147,6 +178,8 @@ UNKNOWN = {
     "JSON text of a list": (json.dumps([allow()]), "policy_not_an_object"),
     "text thrice encoded": (json.dumps(json.dumps(json.dumps(policy(allow())))), "policy_not_an_object"),
     "too deep": ("[" * 5_000, "policy_too_deep"),
+    "too deep an object": ({"Statement": NESTED}, "policy_too_deep"),
+    "a number too long to write": ({"Statement": 10**5_000}, "policy_not_json"),
     "too long": (json.dumps(policy(allow(["s3:GetObject"] * 1_000))), "policy_too_long"),
     "too long an object": (policy(allow(["s3:GetObject"] * 1_000)), "policy_too_long"),
     "statement a number": (policy(7), "policy_statement_unreadable"),
@@ -264,10 +297,29 @@ def test_a_condition_on_one_of_two_statements_of_equal_power_is_none() -> None:
             "Statement 1 of the inline policy allows iam:CreateUser, which makes or widens identities.",
         ),
         (None, "No inline policy was given."),
+        (policy(), "The inline policy allows nothing."),
+        (
+            policy(allow("s3:*")),
+            "Statement 1 of the inline policy allows a limited set of actions or resources.",
+        ),
     ],
 )
 def test_the_explanation_names_the_statements(document: object, explanation: str) -> None:
     assert assess(document).explanation == explanation
+
+
+POWERS = re.compile(
+    "(Attach|Put)(Group|Role|User)Policy|AddUserToGroup|SetDefaultPolicyVersion|"
+    "Create(AccessKey|InstanceProfile|LoginProfile|OpenIDConnectProvider|PolicyVersion|Role|SAMLProvider)|"
+    "Create(ServiceSpecificCredential|User|VirtualMFADevice)|Upload(SigningCertificate|SSHPublicKey)|"
+    "(Put|Delete)(Role|User)PermissionsBoundary|(Deactivate|Enable|Resync)MFADevice|"
+    "Update(AccessKey|AssumeRolePolicy|LoginProfile|OpenIDConnectProviderThumbprint|SAMLProvider)"
+)
+
+
+def test_the_actions_that_make_or_widen_an_identity_are_operations_of_iam() -> None:
+    """As AWS's own model of the API names them."""
+    assert {f"iam:{name}" for name in OPERATIONS if POWERS.fullmatch(name)} == set(IAM_ADMIN_ACTIONS)
 
 
 def test_the_longest_policy_that_is_read_is_long_enough_for_an_encoded_one() -> None:
