@@ -82,7 +82,7 @@ def parse(text: str) -> dict[str, object] | str:
         policy = _loads(text)
         if isinstance(policy, str):  # JSON text is sometimes encoded as JSON once more on its way
             policy = _loads(policy)
-        return _fold(policy) if isinstance(policy, dict) else "policy_not_an_object"
+        return policy if isinstance(policy, dict) else "policy_not_an_object"
     except RecursionError:
         return "policy_too_deep"
     except _TooLong:
@@ -114,17 +114,6 @@ def _merge(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
         else:
             merged[folded] = value
     return merged
-
-
-def _fold(document: dict[str, object]) -> dict[str, object]:
-    folded = _merge([(str(key), value) for key, value in document.items()])
-    folded["statement"] = [
-        _merge([(str(key), value) for key, value in statement.items()])
-        if isinstance(statement, dict)
-        else statement
-        for statement in _listed(folded.get("statement"))
-    ]
-    return folded
 
 
 def _listed(value: object) -> list[object]:

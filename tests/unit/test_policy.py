@@ -3,6 +3,7 @@
 import json
 import re
 import string
+import tracemalloc
 from fnmatch import fnmatchcase
 from itertools import product
 from typing import Any, get_args
@@ -269,16 +270,12 @@ def test_a_key_given_twice_hides_no_allow(first: bool) -> None:  # noqa: FBT001 
 
 
 def test_a_condition_is_told_in_the_explanation() -> None:
-    conditional = assess(policy(allow(Condition=CONDITION)))
-    plain = assess(policy(allow(Condition={})))
-    assert conditional.conditional
-    assert "under a condition" in conditional.explanation
-    assert not plain.conditional
-    assert "condition" not in plain.explanation
+    assert "under a condition" in assess(policy(allow(Condition=CONDITION))).explanation
+    assert "condition" not in assess(policy(allow(Condition={}))).explanation
 
 
 def test_a_condition_on_one_of_two_statements_of_equal_power_is_none() -> None:
-    assert not assess(policy(allow(Condition=CONDITION), allow())).conditional
+    assert "condition" not in assess(policy(allow(Condition=CONDITION), allow())).explanation
 
 
 @pytest.mark.parametrize(
@@ -291,6 +288,15 @@ def test_a_condition_on_one_of_two_statements_of_equal_power_is_none() -> None:
         (
             policy(allow(), allow("**")),
             "Statements 1, 2 of the inline policy allow every action on every resource.",
+        ),
+        (
+            policy(*[allow()] * 7),
+            "Statements 1, 2, 3, 4, 5 of the inline policy allow every action on every resource.",
+        ),
+        (
+            policy({"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}),
+            "Statement 1 of the inline policy allows every action save a stated few"
+            " on effectively every resource.",
         ),
         (
             policy(allow("iam:CreateUser")),
@@ -544,6 +550,19 @@ def test_hostile_patterns_are_graded(document: dict[str, Any]) -> None:
     text = json.dumps(document, separators=(",", ":"))
     assert len(text) <= MAX_POLICY_CHARACTERS
     assert grade(text) in ("scoped", "no_power", "broad")
+
+
+@pytest.mark.parametrize(("count", "characters"), [(3_000, 2_000), (600, 10_000)])
+def test_invented_policies_fill_no_memory(count: int, characters: int) -> None:
+    """Those that were graded before are remembered: in 4 MiB, where these are 6 MB."""
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            assess(f'{{"Statement": [], "Id": "{number:0{characters}}"}}')
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 4 * 2**20
 
 
 def test_an_object_is_bounded_like_text() -> None:
