@@ -62,6 +62,8 @@ FULL_ADMIN = {
     "no version": {"Statement": [allow()]},
     "lists": policy(allow(["*"], ["*"])),
     "among others": policy(allow(["s3:GetObject", "*"], ["arn:aws:s3:::b", "*"])),
+    "a line break in a text": json.dumps(policy(allow(Sid="a#b"))).replace("#", "\n"),
+    "percent signs in a text": policy(allow(Sid="100%22")),
     "second statement": policy(allow("s3:GetObject", "arn:aws:s3:::b/*"), allow()),
     "lower-case keys": {"statement": {"effect": "allow", "action": "*", "resource": "*"}},
     "upper-case keys": {"STATEMENT": {"EFFECT": "ALLOW", "ACTION": "*", "RESOURCE": "*"}},
@@ -89,8 +91,10 @@ FULL_ADMIN = {
     ),
     "deny that is unreadable": policy(allow(), {"Effect": "Deny", "Action": {"not": "readable"}, "Resource": "*"}),
     "deny in part unreadable": policy(allow(), deny(["*", 7])),
+    "deny of resources in part unreadable": policy(allow(), deny("*", ["*", 7])),
     "deny with both kinds of action": policy(allow(), deny(NotAction="iam:*")),
     "beside an unreadable statement": policy(allow(), 7),
+    "beside an unreadable action": policy(allow(["*", 7])),
     "beside an unreadable effect": policy(allow(), {"Effect": "Perhaps", "Action": "*", "Resource": "*"}),
 }
 BROAD = {
@@ -145,6 +149,8 @@ SCOPED = {
     "IAM action on a bucket": policy(allow("iam:CreateUser", "arn:aws:s3:::b")),
     "iam denied": policy(allow(["iam:*", "s3:*"]), deny("iam:*")),
     "a to h": policy(allow(A_TO_Z[:8])),
+    "NotAction of a to m": policy({"Effect": "Allow", "NotAction": A_TO_Z[:13], "Resource": "*"}),
+    "deny of one character beside allow any": policy(allow("s3:*"), deny("s3:?")),
     "one character": policy(allow("?")),
     "one region of one service": policy(allow("*", "arn:aws:ec2:eu-west-1:*:*")),
 }
@@ -194,6 +200,7 @@ UNKNOWN = {
     "resource and NotResource": (policy(allow(NotResource="*")), "policy_statement_unreadable"),
     "action a number": (policy(allow(7)), "policy_statement_unreadable"),
     "action in part unreadable": (policy(allow(["s3:Get*", {}])), "policy_statement_unreadable"),
+    "resource in part unreadable": (policy(allow("s3:Get*", ["*", 7])), "policy_statement_unreadable"),
     "NotAction in part unreadable": (
         policy({"Effect": "Allow", "NotAction": ["iam:*", 7], "Resource": "*"}),
         "policy_statement_unreadable",
@@ -295,8 +302,10 @@ def test_a_condition_on_one_of_two_statements_of_equal_power_is_none() -> None:
         ),
         (
             policy({"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}),
-            "Statement 1 of the inline policy allows every action save a stated few"
-            " on effectively every resource.",
+            (
+                "Statement 1 of the inline policy allows every action save a stated few"
+                " on effectively every resource."
+            ),
         ),
         (
             policy(allow("iam:CreateUser")),
@@ -335,6 +344,12 @@ def test_the_longest_policy_that_is_read_is_long_enough_for_an_encoded_one() -> 
     assert len(text) == 2_048
     assert grade("".join(f"%{ord(character):02X}" for character in text)) == "full_admin"
     assert len(text) * 3 < MAX_POLICY_CHARACTERS
+
+
+def test_a_longer_text_is_not_read_at_all() -> None:
+    text = json.dumps(policy(allow()))
+    assert grade(text.ljust(10_240)) == "full_admin"
+    assert assess(text.ljust(10_241)).unread == "policy_too_long"
 
 
 # --- properties ----------------------------------------------------------------------------------
