@@ -289,6 +289,11 @@ def test_a_match_is_no_near_miss() -> None:
     assert not DETECTOR.watches("sts.amazonaws.com", "getFederationToken")
 
 
+def test_a_record_is_searched_for_the_needles_of_a_rule_else_for_the_names_it_watches() -> None:
+    assert DETECTOR.needles == {"GetFederationToken", "GetSigninToken"}
+    assert Detector(STAGED).needles == {"ConsoleLogin", "FederatedUser"}
+
+
 @given(st.text(max_size=30) | st.none(), st.text(max_size=30) | st.none())
 def test_any_names_may_be_asked_about(source: str | None, name: str | None) -> None:
     assert not DETECTOR.watches(source, name)

@@ -19,6 +19,7 @@ from tests.rules.iam_api import OPERATIONS
 from tests.unit.strategies import json_values, oddities, policies, statements
 
 DENY_ALL = {"Effect": "Deny", "Action": "*", "Resource": "*"}
+PARTITIONS = ("aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b")
 CONDITION = {"Bool": {"aws:SecureTransport": "true"}}
 # From nothing to everything; `unknown` may hide anything, so no denial may turn it into less either.
 STRENGTH = {"no_power": 0, "scoped": 1, "unknown": 1, "iam_admin": 2, "broad": 3, "full_admin": 4}
@@ -72,8 +73,7 @@ FULL_ADMIN = {
     "question mark and star": policy(allow("?*")),
     "stars and colons": policy(allow("**:**")),
     "resource arn:*": policy(allow("*", "arn:*")),
-    "resource arn:aws:*": policy(allow("*", "arn:aws:*")),
-    "resource arn:aws-cn:*": policy(allow("*", "arn:aws-cn:*")),
+    **{f"resource arn:{name}:*": policy(allow("*", f"arn:{name}:*")) for name in PARTITIONS},
     "resource of wildcards only": policy(allow("*", "arn:*:*:*:*:*")),
     "resource **": policy(allow("*", "**")),
     "conditional allow": policy(allow(Condition=CONDITION)),
@@ -122,11 +122,21 @@ IAM_ADMIN = {
     "on one role": policy(allow("iam:UpdateAssumeRolePolicy", "arn:aws:iam::111122223333:role/r")),
     "on all of IAM": policy(allow("*", "arn:aws:iam::*:*")),
     "pass any role": policy(allow("iam:PassRole")),
-    "pass any role of the account": policy(allow("iam:PassRole", "arn:aws:iam::111122223333:role/*")),
+    "pass any role of twelve digits": policy(allow("iam:PassRole", f"arn:aws:iam::{'?' * 12}:role/*")),
     "pass any role, and something in S3": policy(
         allow("iam:PassRole", ["arn:aws:s3:::b", "arn:aws:iam::111122223333:role/*"])
     ),
-    "in aws-us-gov": policy(allow("iam:PutUserPolicy", "arn:aws-us-gov:iam::111122223333:user/*")),
+    "on one user, and something in S3": policy(
+        allow("iam:CreateAccessKey", ["arn:aws:s3:::b", "arn:aws:iam::111122223333:user/alice"])
+    ),
+    **{
+        f"in {name}": policy(allow("iam:PutUserPolicy", f"arn:{name}:iam::111122223333:user/*"))
+        for name in PARTITIONS
+    },
+    **{
+        f"pass any role in {name}": policy(allow("iam:PassRole", f"arn:{name}:iam::111122223333:role/*"))
+        for name in PARTITIONS
+    },
     "pass any role, but in S3": policy(
         {"Effect": "Allow", "Action": "iam:PassRole", "NotResource": "arn:aws:s3:::*"}
     ),
