@@ -182,6 +182,9 @@ NO_POWER = {
     "the same taken away": policy(allow("s3:Get*"), deny("s3:*")),
     "deny by wildcard": policy(allow("s3:Get*"), deny("s3:G*")),
     "deny all but another": policy(allow("s3:*"), {"Effect": "Deny", "NotAction": "ec2:*", "Resource": "*"}),
+    "deny all but a name that is too short": policy(
+        allow("s3:a*a"), {"Effect": "Deny", "NotAction": "s3:a", "Resource": "*"}
+    ),
     "deny all beside rubbish": policy(7, DENY_ALL),
     "deny all among others": policy(
         {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}, deny(["s3:*", "*"], ["arn:aws:s3:::b", "*"])
