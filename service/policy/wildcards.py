@@ -94,7 +94,7 @@ def overlap(one: str, other: str) -> bool:
         if char == "*":
             places = -(places & -places)  # the first of them, and all that follow
         else:
-            fitting = (end - 1) & ~stars if char == "?" else bits.get(char, 0) | bits["?"]
+            fitting = -1 if char == "?" else bits.get(char, 0) | bits["?"]
             places = (places & fitting) << 1 | (places & stars)
             places |= (places & stars) << 1
     return places & end != 0

@@ -119,6 +119,7 @@ IAM_ADMIN = {
     "iam:*": policy(allow("iam:*")),
     "any case": policy(allow("IAM:*")),
     "question mark": policy(allow("i?m:*")),
+    "question marks": policy(allow("i?m:create?ser")),
     "wildcard inside": policy(allow("iam:*User")),
     "on one user": policy(allow("iam:CreateAccessKey", "arn:aws:iam::111122223333:user/alice")),
     "on one role": policy(allow("iam:UpdateAssumeRolePolicy", "arn:aws:iam::111122223333:role/r")),
@@ -182,6 +183,9 @@ NO_POWER = {
     "the same taken away": policy(allow("s3:Get*"), deny("s3:*")),
     "deny by wildcard": policy(allow("s3:Get*"), deny("s3:G*")),
     "deny all but another": policy(allow("s3:*"), {"Effect": "Deny", "NotAction": "ec2:*", "Resource": "*"}),
+    "deny all but longer names": policy(
+        allow("s3:a"), {"Effect": "Deny", "NotAction": ["s3:a*a", "s3:*x*", "*x*"], "Resource": "*"}
+    ),
     "deny all but a name that is too short": policy(
         allow("s3:a*a"), {"Effect": "Deny", "NotAction": "s3:a", "Resource": "*"}
     ),
