@@ -362,16 +362,39 @@ def test_explain_tells_of_a_broken_rule() -> None:
     assert {clause["explanation"] for clause in rule["clauses"]} == {"Broken"}
 
 
+# --- what a finding shows ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, None), ("", None), ("x", "x"), (7, "7"), (["x", None], '["x", null]')]
+)
+def test_a_reason_shows_the_value_that_made_its_clause_hold(value: object, shown: str | None) -> None:
+    clause = Clause(name="own", holds_when="always", check=lambda _: Held("there", value, "it is there"))
+    (found,) = detect(issuance(), Detector([replace(RULES[0], clauses=(clause,))])).findings
+    assert [(reason.path, reason.value) for reason in found.reasons] == [("there", shown)]
+
+
+def test_a_finding_of_a_failed_call_names_the_error() -> None:
+    assert finding(denied(issuance()), ISSUED).error_code == "AccessDenied"
+
+
+def test_a_finding_names_the_endpoint_that_a_call_came_through() -> None:
+    assert finding(issuance(vpcEndpointId="vpce-0abc"), ISSUED).vpc_endpoint_id == "vpce-0abc"
+
+
 # --- explain ---------------------------------------------------------------------------------------
 
 
 def test_explain_answers_for_every_clause() -> None:
-    told = DETECTOR.explain(asking(policyArns=[ADMIN_ARN], policy="{"), "sns")
-    assert told["envelope"] == "sns"
+    record = asking(policyArns=[ADMIN_ARN], policy="{")
+    told = DETECTOR.explain(record, "sns")
+    assert (told["envelope"], told["outcome"], told["event_id"]) == ("sns", "success", record["eventID"])
     assert (told["event_source"], told["event_name"]) == ("sts.amazonaws.com", "GetFederationToken")
     assert told["event_time"] == "2024-11-30T08:43:17Z"
     issued, suspicious, signin = told["rules"]
     assert issued["verdict"] == suspicious["verdict"] == "match"
+    found = finding(record, SUSPICIOUS)
+    assert (suspicious["severity"], suspicious["title"]) == (found.severity, found.title)
     assert [clause["answer"] for clause in suspicious["clauses"]] == [
         "not held",
         "held",
@@ -385,7 +408,7 @@ def test_explain_answers_for_every_clause() -> None:
     assert suspicious["clauses"][1]["path"] == "requestParameters.policyArns[0]"
     assert suspicious["clauses"][4]["explanation"] == "policy_not_json"
     assert signin["verdict"] == "no_match"
-    assert signin["severity"] is None
+    assert (signin["severity"], signin["title"]) == (None, None)
     assert [clause["answer"] for clause in signin["clauses"]] == ["not asked"]
     assert suspicious["runbook"] == issued["runbook"]
     assert [action["operation"] for action in suspicious["actions"]] == ["PutUserPolicy", "UpdateAccessKey"]
@@ -412,6 +435,13 @@ def test_a_clause_that_was_not_asked_names_three_of_what_its_rule_watches() -> N
 def test_a_finding_shows_twenty_policy_arns_and_every_one_is_judged() -> None:
     arns = [f"arn:aws:iam::aws:policy/Policy{number}" for number in range(25)]
     assert finding(asking(policyArns=[*arns, ADMIN_ARN]), SUSPICIOUS).policy_arns == arns[:20]
+
+
+def test_a_finding_shows_512_characters_of_a_policy_arn() -> None:
+    arn = "arn:aws:iam::111122223333:policy/"
+    whole, long = arn.ljust(512, "x"), arn.ljust(513, "x")
+    shown = finding(asking(policyArns=[whole, long]), ISSUED).policy_arns
+    assert shown == [whole, f"{whole[:-6]}…[cut]"]
 
 
 # --- anything at all -----------------------------------------------------------------------------
