@@ -378,6 +378,12 @@ def test_a_finding_of_a_failed_call_names_the_error() -> None:
     assert finding(denied(issuance()), ISSUED).error_code == "AccessDenied"
 
 
+def test_an_event_that_asks_for_no_session_has_no_seconds_of_one() -> None:
+    record = federated("iam.amazonaws.com", "CreateUser", requestParameters={"userName": "mallory"})
+    (found,) = Detector(STAGED).detect_record(record).findings
+    assert found.duration_seconds_effective is None
+
+
 def test_a_finding_names_the_endpoint_that_a_call_came_through() -> None:
     assert finding(issuance(vpcEndpointId="vpce-0abc"), ISSUED).vpc_endpoint_id == "vpce-0abc"
 
@@ -404,6 +410,7 @@ def test_explain_answers_for_every_clause() -> None:
         "not evaluable",
         "not evaluable",
     ]
+    assert suspicious["clauses"][0]["explanation"] == "holds when requested seconds are more than 86,400"
     assert suspicious["clauses"][1]["value"] == ADMIN_ARN
     assert suspicious["clauses"][1]["path"] == "requestParameters.policyArns[0]"
     assert suspicious["clauses"][4]["explanation"] == "policy_not_json"

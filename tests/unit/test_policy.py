@@ -600,6 +600,11 @@ def test_invented_policies_fill_no_memory(count: int, characters: int) -> None:
     assert kept < 4 * 2**20
 
 
+def test_an_object_may_hold_what_json_cannot() -> None:
+    """Keys and values that were made by another reader than that of JSON."""
+    assert grade({("a", "b"): 1, "Id": b"x", **policy(allow())}) == "full_admin"
+
+
 def test_an_object_is_bounded_like_text() -> None:
     """Millions of patterns in a policy that arrived as an object would hold up the stream."""
     patterns = [f"*{a}*{b}*{c}" for a in NAMES[:100] for b in NAMES[:100] for c in "abc"]
