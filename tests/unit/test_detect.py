@@ -366,12 +366,17 @@ def test_explain_tells_of_a_broken_rule() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(None, None), ("", None), ("x", "x"), (7, "7"), (["x", None], '["x", null]')]
+    ("value", "shown"),
+    [(None, None), ("", None), ("x", "x"), (7, "7"), (["x", None], '["x", null]'), ([b"x"], """["b'x'"]""")],
 )
 def test_a_reason_shows_the_value_that_made_its_clause_hold(value: object, shown: str | None) -> None:
     clause = Clause(name="own", holds_when="always", check=lambda _: Held("there", value, "it is there"))
     (found,) = detect(issuance(), Detector([replace(RULES[0], clauses=(clause,))])).findings
     assert [(reason.path, reason.value) for reason in found.reasons] == [("there", shown)]
+
+
+def test_a_record_that_nothing_is_said_about_came_as_a_record() -> None:
+    assert finding(issuance(), ISSUED).envelope == "record"
 
 
 def test_a_finding_of_a_failed_call_names_the_error() -> None:
