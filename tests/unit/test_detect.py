@@ -383,6 +383,10 @@ def test_a_finding_of_a_failed_call_names_the_error() -> None:
     assert finding(denied(issuance()), ISSUED).error_code == "AccessDenied"
 
 
+def test_a_finding_has_whole_seconds_no_fewer_than_were_asked_for() -> None:
+    assert finding(asking(durationSeconds=86_400.5), SUSPICIOUS).duration_seconds_requested == 86_401
+
+
 def test_an_event_that_asks_for_no_session_has_no_seconds_of_one() -> None:
     record = federated("iam.amazonaws.com", "CreateUser", requestParameters={"userName": "mallory"})
     (found,) = Detector(STAGED).detect_record(record).findings

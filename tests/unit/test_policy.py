@@ -53,7 +53,7 @@ def first_witnesses(count: int) -> list[str]:
     letter = WITNESSES[count][0]
     return [
         *(f"{before}*" for before in string.ascii_lowercase if before < letter),
-        *(action for action in WITNESSES[:count] if action[0] == letter),
+        *(f"{action}*" for action in WITNESSES[:count] if action[0] == letter),
     ]
 
 
@@ -602,7 +602,8 @@ def test_invented_policies_fill_no_memory(count: int, characters: int) -> None:
 
 def test_an_object_may_hold_what_json_cannot() -> None:
     """Keys and values that were made by another reader than that of JSON."""
-    assert grade({("a", "b"): 1, "Id": b"x", **policy(allow())}) == "full_admin"
+    document: dict[Any, Any] = {("a", "b"): 1, "Id": b"x", **policy(allow())}
+    assert grade(document) == "full_admin"
 
 
 def test_an_object_is_bounded_like_text() -> None:
