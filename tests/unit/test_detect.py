@@ -251,6 +251,12 @@ def test_two_findings_of_one_event_name_each_other() -> None:
     assert finding(asking(), ISSUED).related_finding_ids == []
 
 
+def test_a_finding_on_trial_and_one_that_is_not_do_not_name_each_other() -> None:
+    """They go to different topics: who reads one may never see the other."""
+    detector = Detector([replace(RULES[0], stage="staged"), RULES[1]])
+    assert [found.related_finding_ids for found in detect(asking(policy=STAR), detector).findings] == [[], []]
+
+
 # --- names ---------------------------------------------------------------------------------------
 
 
@@ -285,6 +291,8 @@ def test_names_are_compared_exactly(source: object, name: object, near: bool) ->
 def test_a_match_is_no_near_miss() -> None:
     assert not detect(issuance()).near_miss
     assert not DETECTOR.is_near_miss("sts.amazonaws.com", "GetFederationToken")
+    assert not DETECTOR.is_near_miss("sts.amazonaws.com", None)
+    assert not DETECTOR.is_near_miss(None, "GetFederationToken")
     assert DETECTOR.watches("sts.amazonaws.com", "GetFederationToken")
     assert not DETECTOR.watches("sts.amazonaws.com", "getFederationToken")
 
@@ -359,7 +367,12 @@ def test_explain_tells_of_a_broken_rule() -> None:
     told = Detector([broken_clause(RULES[0])]).explain(asking(), "record")
     (rule,) = told["rules"]
     assert rule["verdict"] == "error"
-    assert {clause["explanation"] for clause in rule["clauses"]} == {"Broken"}
+    assert {(clause["answer"], clause["explanation"]) for clause in rule["clauses"]} == {("error", "Broken")}
+
+
+def test_explain_asks_no_rule_about_an_event_that_it_does_not_watch() -> None:
+    (rule,) = Detector([broken_clause(RULES[0])]).explain(console_exchange(), "record")["rules"]
+    assert {clause["answer"] for clause in rule["clauses"]} == {"not asked"}
 
 
 # --- what a finding shows ---------------------------------------------------------------------------
