@@ -461,6 +461,14 @@ def test_a_clause_that_was_not_asked_names_three_of_what_its_rule_watches() -> N
     assert why[LOGIN] == "watches ConsoleLogin of signin.amazonaws.com"
 
 
+@pytest.mark.parametrize(("count", "more"), [(3, ""), (4, ", …")])
+def test_a_rule_that_watches_more_than_three_names_says_so(count: int, more: str) -> None:
+    rule = replace(RULES[0], watches=tuple(("x.amazonaws.com", f"Do{number}") for number in range(count)))
+    (told,) = Detector([rule]).explain(asking(), "record")["rules"]
+    shown = "Do0 of x.amazonaws.com, Do1 of x.amazonaws.com, Do2 of x.amazonaws.com"
+    assert told["clauses"][0]["explanation"] == f"watches {shown}{more}"
+
+
 def test_a_finding_shows_twenty_policy_arns_and_every_one_is_judged() -> None:
     arns = [f"arn:aws:iam::aws:policy/Policy{number}" for number in range(25)]
     assert finding(asking(policyArns=[*arns, ADMIN_ARN]), SUSPICIOUS).policy_arns == arns[:20]
