@@ -103,7 +103,7 @@ class Detector:
         """What every rule and clause says of the record, as plain data without secrets."""
         event = Event(record)
         names = (event.text("eventSource"), event.text("eventName"))
-        detection = self.detect_record(record, envelope=envelope)
+        detection = self.detect_record(record)
         found = {finding.rule_id: finding for finding in detection.findings}
         return {
             "event_id": event.text("eventID"),
