@@ -103,7 +103,7 @@ class Detector:
         """What every rule and clause says of the record, as plain data without secrets."""
         event = Event(record)
         names = (event.text("eventSource"), event.text("eventName"))
-        detection = self.detect_record(record, envelope=envelope)
+        detection = self.detect_record(record)
         found = {finding.rule_id: finding for finding in detection.findings}
         return {
             "event_id": event.text("eventID"),
@@ -268,12 +268,12 @@ def _explain_response(finding: Finding | None) -> dict[str, Any]:
 def _explain_clauses(rule: Rule, event: Event, *, watched: bool) -> list[dict[str, str | None]]:
     sources = ", ".join(f"{name} of {source}" for source, name in rule.watches[:3])
     sources += ", …" if len(rule.watches) > 3 else ""
-    try:
-        answers = ask(rule, event) if watched else []
-    except Exception as error:  # noqa: BLE001  the verdict says "error"; here stands which
-        return [_answer(clause, "error", None, None, type(error).__name__) for clause in rule.clauses]
     if not watched:
         return [_answer(clause, "not asked", None, None, f"watches {sources}") for clause in rule.clauses]
+    try:
+        answers = ask(rule, event)
+    except Exception as error:  # noqa: BLE001  the verdict says "error"; here stands which
+        return [_answer(clause, "error", None, None, type(error).__name__) for clause in rule.clauses]
     explained = []
     for clause, answer in answers:
         if isinstance(answer, Held):

@@ -3,13 +3,12 @@
 Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
 """
 
-import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import unquote_plus
 
 from service.policy.wildcards import Patterns, may_begin, overlap
 from service.policy.witnesses import WITNESSES, every_action, every_resource
@@ -82,7 +81,7 @@ def parse(text: str) -> dict[str, object] | str:
         policy = _loads(text)
         if isinstance(policy, str):  # JSON text is sometimes encoded as JSON once more on its way
             policy = _loads(policy)
-        return _fold(policy) if isinstance(policy, dict) else "policy_not_an_object"
+        return policy if isinstance(policy, dict) else "policy_not_an_object"
     except RecursionError:
         return "policy_too_deep"
     except _TooLong:
@@ -98,10 +97,10 @@ class _TooLong(Exception):
 def _loads(text: str) -> object:
     if len(text) > MAX_POLICY_CHARACTERS:
         raise _TooLong
-    for decode in (str, unquote):
-        with contextlib.suppress(ValueError):
-            return json.loads(decode(text), object_pairs_hook=_merge, strict=False)
-    return json.loads(unquote_plus(text), object_pairs_hook=_merge, strict=False)
+    try:
+        return _DECODER.decode(text)
+    except ValueError:
+        return _DECODER.decode(unquote_plus(text))
 
 
 def _merge(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
@@ -116,15 +115,7 @@ def _merge(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     return merged
 
 
-def _fold(document: dict[str, object]) -> dict[str, object]:
-    folded = _merge([(str(key), value) for key, value in document.items()])
-    folded["statement"] = [
-        _merge([(str(key), value) for key, value in statement.items()])
-        if isinstance(statement, dict)
-        else statement
-        for statement in _listed(folded.get("statement"))
-    ]
-    return folded
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_merge, strict=False)
 
 
 def _listed(value: object) -> list[object]:
@@ -138,44 +129,36 @@ def read(document: dict[str, object]) -> tuple[list[Statement], list[Statement],
     denies: list[Statement] = []
     unread: str | None = None
     for number, raw in enumerate(_listed(document.get("statement")), start=1):
-        effects = _effects(raw)
-        statement, whole = _statement(number, raw)
+        keys = raw if isinstance(raw, dict) else {}
+        effects = {value.lower() if isinstance(value, str) else "?" for value in _listed(keys.get("effect"))}
+        statement, whole = _statement(number, keys)
         if "deny" in effects and "allow" not in effects:
-            if statement is not None and whole:
+            if whole:
                 denies.append(statement)
             continue
-        if statement is not None and "allow" in effects:
+        if "allow" in effects:
             allows.append(statement)
-        if statement is None or not whole or effects != {"allow"}:
+        if not whole or effects != {"allow"}:
             unread = "policy_statement_unreadable"
     return allows, denies, unread
 
 
-def _effects(raw: object) -> set[str]:
-    values = _listed(raw.get("effect")) if isinstance(raw, dict) else []
-    return {value.lower() if isinstance(value, str) else "?" for value in values}
-
-
-def _statement(number: int, raw: object) -> tuple[Statement | None, bool]:
+def _statement(number: int, keys: dict[str, object]) -> tuple[Statement, bool]:
     """The statement as far as it can be read, and whether all of it could."""
-    if not isinstance(raw, dict):
-        return None, False
-    actions, inverted, actions_whole = _patterns(raw, "action", "notaction")
-    resources, resources_inverted, resources_whole = _patterns(raw, "resource", "notresource")
-    if actions is None or resources is None:
-        return None, False
-    conditional = "condition" in raw and raw["condition"] != {}
+    actions, inverted, actions_whole = _patterns(keys, "action", "notaction")
+    resources, resources_inverted, resources_whole = _patterns(keys, "resource", "notresource")
+    conditional = "condition" in keys and keys["condition"] != {}
     statement = Statement(number, actions, inverted, resources, resources_inverted, conditional)
     return statement, actions_whole and resources_whole
 
 
-def _patterns(raw: dict[str, object], plain: str, negated: str) -> tuple[tuple[str, ...] | None, bool, bool]:
-    if (plain in raw) == (negated in raw):
-        return None, False, False
-    inverted = negated in raw
-    values = _listed(raw[negated if inverted else plain])
+def _patterns(keys: dict[str, object], plain: str, negated: str) -> tuple[tuple[str, ...], bool, bool]:
+    if (plain in keys) == (negated in keys):
+        return (), False, False
+    inverted = negated in keys
+    values = _listed(keys[negated if inverted else plain])
     texts = tuple(dict.fromkeys(value.lower() for value in values if isinstance(value, str)))
     whole = all(isinstance(value, str) for value in values)
     if inverted and not whole:
-        return None, False, False  # what an exception spares is unknown
+        return (), False, False  # what an exception spares is unknown
     return texts, inverted, whole

@@ -45,7 +45,6 @@ class Assessment:
 
     grade: Grade
     explanation: str
-    conditional: bool = False
     unread: str | None = None
 
 
@@ -83,7 +82,7 @@ def _assess(text: str) -> Assessment:
         return assessment
     if assessment.grade in ("scoped", "no_power"):
         return Assessment("unknown", "A part of the inline policy could not be read.", unread=unread)
-    return Assessment(assessment.grade, assessment.explanation, assessment.conditional, unread)
+    return Assessment(assessment.grade, assessment.explanation, unread)
 
 
 # A program passes the same few policies all day.
@@ -113,8 +112,8 @@ def _found(grade: Grade, statements: Sequence[Statement], what: str) -> Assessme
     conditional = all(statement.conditional for statement in statements)
     suffix = ", under a condition that was not evaluated" if conditional else ""
     noun = "Statement" if len(statements) == 1 else "Statements"
-    verb = what if len(statements) == 1 else what.replace("allows", "allow", 1)
-    return Assessment(grade, f"{noun} {numbers} of the inline policy {verb}{suffix}.", conditional)
+    verb = what if len(statements) == 1 else what.replace("allows", "allow")
+    return Assessment(grade, f"{noun} {numbers} of the inline policy {verb}{suffix}.")
 
 
 def _is_full(allow: Statement) -> bool:

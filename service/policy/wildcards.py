@@ -92,9 +92,9 @@ def overlap(one: str, other: str) -> bool:
     places = 1 | (stars & 1) << 1  # a `*` may stand for nothing
     for char in one:
         if char == "*":
-            places = -(places & -places) & (2 * end - 1)  # the first of them, and all that follow
+            places = -(places & -places)  # the first of them, and all that follow
         else:
-            fitting = (end - 1) & ~stars if char == "?" else bits.get(char, 0) | bits["?"]
+            fitting = -1 if char == "?" else bits.get(char, 0) | bits["?"]
             places = (places & fitting) << 1 | (places & stars)
             places |= (places & stars) << 1
     return places & end != 0

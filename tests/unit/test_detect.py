@@ -251,6 +251,12 @@ def test_two_findings_of_one_event_name_each_other() -> None:
     assert finding(asking(), ISSUED).related_finding_ids == []
 
 
+def test_a_finding_on_trial_and_one_that_is_not_do_not_name_each_other() -> None:
+    """They go to different topics: who reads one may never see the other."""
+    detector = Detector([replace(RULES[0], stage="staged"), RULES[1]])
+    assert [found.related_finding_ids for found in detect(asking(policy=STAR), detector).findings] == [[], []]
+
+
 # --- names ---------------------------------------------------------------------------------------
 
 
@@ -285,8 +291,15 @@ def test_names_are_compared_exactly(source: object, name: object, near: bool) ->
 def test_a_match_is_no_near_miss() -> None:
     assert not detect(issuance()).near_miss
     assert not DETECTOR.is_near_miss("sts.amazonaws.com", "GetFederationToken")
+    assert not DETECTOR.is_near_miss("sts.amazonaws.com", None)
+    assert not DETECTOR.is_near_miss(None, "GetFederationToken")
     assert DETECTOR.watches("sts.amazonaws.com", "GetFederationToken")
     assert not DETECTOR.watches("sts.amazonaws.com", "getFederationToken")
+
+
+def test_a_record_is_searched_for_the_needles_of_a_rule_else_for_the_names_it_watches() -> None:
+    assert DETECTOR.needles == {"GetFederationToken", "GetSigninToken"}
+    assert Detector(STAGED).needles == {"ConsoleLogin", "FederatedUser"}
 
 
 @given(st.text(max_size=30) | st.none(), st.text(max_size=30) | st.none())
@@ -354,19 +367,62 @@ def test_explain_tells_of_a_broken_rule() -> None:
     told = Detector([broken_clause(RULES[0])]).explain(asking(), "record")
     (rule,) = told["rules"]
     assert rule["verdict"] == "error"
-    assert {clause["explanation"] for clause in rule["clauses"]} == {"Broken"}
+    assert {(clause["answer"], clause["explanation"]) for clause in rule["clauses"]} == {("error", "Broken")}
+
+
+def test_explain_asks_no_rule_about_an_event_that_it_does_not_watch() -> None:
+    (rule,) = Detector([broken_clause(RULES[0])]).explain(console_exchange(), "record")["rules"]
+    assert {clause["answer"] for clause in rule["clauses"]} == {"not asked"}
+
+
+# --- what a finding shows ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, None), ("", None), ("x", "x"), (7, "7"), (["x", None], '["x", null]'), ([b"x"], """["b'x'"]""")],
+)
+def test_a_reason_shows_the_value_that_made_its_clause_hold(value: object, shown: str | None) -> None:
+    clause = Clause(name="own", holds_when="always", check=lambda _: Held("there", value, "it is there"))
+    (found,) = detect(issuance(), Detector([replace(RULES[0], clauses=(clause,))])).findings
+    assert [(reason.path, reason.value) for reason in found.reasons] == [("there", shown)]
+
+
+def test_a_record_that_nothing_is_said_about_came_as_a_record() -> None:
+    assert finding(issuance(), ISSUED).envelope == "record"
+
+
+def test_a_finding_of_a_failed_call_names_the_error() -> None:
+    assert finding(denied(issuance()), ISSUED).error_code == "AccessDenied"
+
+
+def test_a_finding_has_whole_seconds_no_fewer_than_were_asked_for() -> None:
+    assert finding(asking(durationSeconds=86_400.5), SUSPICIOUS).duration_seconds_requested == 86_401
+
+
+def test_an_event_that_asks_for_no_session_has_no_seconds_of_one() -> None:
+    record = federated("iam.amazonaws.com", "CreateUser", requestParameters={"userName": "mallory"})
+    (found,) = Detector(STAGED).detect_record(record).findings
+    assert found.duration_seconds_effective is None
+
+
+def test_a_finding_names_the_endpoint_that_a_call_came_through() -> None:
+    assert finding(issuance(vpcEndpointId="vpce-0abc"), ISSUED).vpc_endpoint_id == "vpce-0abc"
 
 
 # --- explain ---------------------------------------------------------------------------------------
 
 
 def test_explain_answers_for_every_clause() -> None:
-    told = DETECTOR.explain(asking(policyArns=[ADMIN_ARN], policy="{"), "sns")
-    assert told["envelope"] == "sns"
+    record = asking(policyArns=[ADMIN_ARN], policy="{")
+    told = DETECTOR.explain(record, "sns")
+    assert (told["envelope"], told["outcome"], told["event_id"]) == ("sns", "success", record["eventID"])
     assert (told["event_source"], told["event_name"]) == ("sts.amazonaws.com", "GetFederationToken")
     assert told["event_time"] == "2024-11-30T08:43:17Z"
     issued, suspicious, signin = told["rules"]
     assert issued["verdict"] == suspicious["verdict"] == "match"
+    found = finding(record, SUSPICIOUS)
+    assert (suspicious["severity"], suspicious["title"]) == (found.severity, found.title)
     assert [clause["answer"] for clause in suspicious["clauses"]] == [
         "not held",
         "held",
@@ -376,11 +432,12 @@ def test_explain_answers_for_every_clause() -> None:
         "not evaluable",
         "not evaluable",
     ]
+    assert suspicious["clauses"][0]["explanation"] == "holds when requested seconds are more than 86,400"
     assert suspicious["clauses"][1]["value"] == ADMIN_ARN
     assert suspicious["clauses"][1]["path"] == "requestParameters.policyArns[0]"
     assert suspicious["clauses"][4]["explanation"] == "policy_not_json"
     assert signin["verdict"] == "no_match"
-    assert signin["severity"] is None
+    assert (signin["severity"], signin["title"]) == (None, None)
     assert [clause["answer"] for clause in signin["clauses"]] == ["not asked"]
     assert suspicious["runbook"] == issued["runbook"]
     assert [action["operation"] for action in suspicious["actions"]] == ["PutUserPolicy", "UpdateAccessKey"]
@@ -404,9 +461,24 @@ def test_a_clause_that_was_not_asked_names_three_of_what_its_rule_watches() -> N
     assert why[LOGIN] == "watches ConsoleLogin of signin.amazonaws.com"
 
 
+@pytest.mark.parametrize(("count", "more"), [(3, ""), (4, ", …")])
+def test_a_rule_that_watches_more_than_three_names_says_so(count: int, more: str) -> None:
+    rule = replace(RULES[0], watches=tuple(("x.amazonaws.com", f"Do{number}") for number in range(count)))
+    (told,) = Detector([rule]).explain(asking(), "record")["rules"]
+    shown = "Do0 of x.amazonaws.com, Do1 of x.amazonaws.com, Do2 of x.amazonaws.com"
+    assert told["clauses"][0]["explanation"] == f"watches {shown}{more}"
+
+
 def test_a_finding_shows_twenty_policy_arns_and_every_one_is_judged() -> None:
     arns = [f"arn:aws:iam::aws:policy/Policy{number}" for number in range(25)]
     assert finding(asking(policyArns=[*arns, ADMIN_ARN]), SUSPICIOUS).policy_arns == arns[:20]
+
+
+def test_a_finding_shows_512_characters_of_a_policy_arn() -> None:
+    arn = "arn:aws:iam::111122223333:policy/"
+    whole, long = arn.ljust(512, "x"), arn.ljust(513, "x")
+    shown = finding(asking(policyArns=[whole, long]), ISSUED).policy_arns
+    assert shown == [whole, f"{whole[:-6]}…[cut]"]
 
 
 # --- anything at all -----------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """The grade of an inline policy: tables of documents, and what must hold for any document at all."""
 
 import json
+import re
 import string
+import tracemalloc
 from fnmatch import fnmatchcase
 from itertools import product
 from typing import Any, get_args
@@ -12,9 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.policy import IAM_ADMIN_ACTIONS, MAX_POLICY_CHARACTERS, Grade, assess
+from service.policy.witnesses import WITNESSES
+from tests.rules.iam_api import OPERATIONS
 from tests.unit.strategies import json_values, oddities, policies, statements
 
 DENY_ALL = {"Effect": "Deny", "Action": "*", "Resource": "*"}
+PARTITIONS = ("aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b")
 CONDITION = {"Bool": {"aws:SecureTransport": "true"}}
 # From nothing to everything; `unknown` may hide anything, so no denial may turn it into less either.
 STRENGTH = {"no_power": 0, "scoped": 1, "unknown": 1, "iam_admin": 2, "broad": 3, "full_admin": 4}
@@ -36,7 +41,21 @@ def grade(document: object) -> str:
     return assess(document).grade
 
 
+NESTED: list[Any] = []
+for _ in range(100_000):
+    NESTED = [NESTED]
 A_TO_Z = [f"{letter}*:*" for letter in string.ascii_lowercase]
+THREE_QUARTERS = -(-len(WITNESSES) * 3 // 4)
+
+
+def first_witnesses(count: int) -> list[str]:
+    """Patterns for so many of the sample actions that a grade is decided on, and for no other."""
+    letter = WITNESSES[count][0]
+    return [
+        *(f"{before}*" for before in string.ascii_lowercase if before < letter),
+        *(f"{action}*" for action in WITNESSES[:count] if action[0] == letter),
+    ]
+
 
 FULL_ADMIN = {
     "star on star": policy(allow()),
@@ -44,6 +63,8 @@ FULL_ADMIN = {
     "no version": {"Statement": [allow()]},
     "lists": policy(allow(["*"], ["*"])),
     "among others": policy(allow(["s3:GetObject", "*"], ["arn:aws:s3:::b", "*"])),
+    "a line break in a text": json.dumps(policy(allow(Sid="a#b"))).replace("#", "\n"),
+    "percent signs in a text": policy(allow(Sid="100%22")),
     "second statement": policy(allow("s3:GetObject", "arn:aws:s3:::b/*"), allow()),
     "lower-case keys": {"statement": {"effect": "allow", "action": "*", "resource": "*"}},
     "upper-case keys": {"STATEMENT": {"EFFECT": "ALLOW", "ACTION": "*", "RESOURCE": "*"}},
@@ -51,9 +72,9 @@ FULL_ADMIN = {
     "two stars": policy(allow("**")),
     "question mark and star": policy(allow("?*")),
     "stars and colons": policy(allow("**:**")),
+    "question mark, stars and colon": policy(allow("?*:*")),
     "resource arn:*": policy(allow("*", "arn:*")),
-    "resource arn:aws:*": policy(allow("*", "arn:aws:*")),
-    "resource arn:aws-cn:*": policy(allow("*", "arn:aws-cn:*")),
+    **{f"resource arn:{name}:*": policy(allow("*", f"arn:{name}:*")) for name in PARTITIONS},
     "resource of wildcards only": policy(allow("*", "arn:*:*:*:*:*")),
     "resource **": policy(allow("*", "**")),
     "conditional allow": policy(allow(Condition=CONDITION)),
@@ -66,10 +87,15 @@ FULL_ADMIN = {
     ),
     "deny of no action": policy(allow(), deny([])),
     "deny of all actions but all": policy(allow(), {"Effect": "Deny", "NotAction": "*", "Resource": "*"}),
+    "deny of all actions but some and all": policy(
+        allow(), {"Effect": "Deny", "NotAction": ["s3:*", "*"], "Resource": "*"}
+    ),
     "deny that is unreadable": policy(allow(), {"Effect": "Deny", "Action": {"not": "readable"}, "Resource": "*"}),
     "deny in part unreadable": policy(allow(), deny(["*", 7])),
+    "deny of resources in part unreadable": policy(allow(), deny("*", ["*", 7])),
     "deny with both kinds of action": policy(allow(), deny(NotAction="iam:*")),
     "beside an unreadable statement": policy(allow(), 7),
+    "beside an unreadable action": policy(allow(["*", 7])),
     "beside an unreadable effect": policy(allow(), {"Effect": "Perhaps", "Action": "*", "Resource": "*"}),
 }
 BROAD = {
@@ -78,29 +104,53 @@ BROAD = {
     "deny of a service beside allow all": policy(allow(), deny("iam:*")),
     "deny of one action beside allow all": policy(allow(), deny("s3:GetObject")),
     "deny written before allow": policy(deny("iam:*"), allow()),
+    "a letter that nearly every action has": policy(allow("*t*")),
     "a to z": policy(allow(A_TO_Z)),
     "a to z over statements": policy(*(allow(pattern) for pattern in A_TO_Z)),
     "all but one bucket": policy({"Effect": "Allow", "Action": "*", "NotResource": "arn:aws:s3:::b/*"}),
     "NotAction on arn:aws:*": policy({"Effect": "Allow", "NotAction": "iam:*", "Resource": "arn:aws:*"}),
     "deny on all ARNs": policy(allow(), deny("iam:*", "arn:aws:*")),
+    "NotAction beside a deny of the same": policy(
+        {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}, deny("iam:*")
+    ),
+    "three quarters of the sample actions": policy(allow(first_witnesses(THREE_QUARTERS))),
 }
 IAM_ADMIN = {
     "iam:*": policy(allow("iam:*")),
     "any case": policy(allow("IAM:*")),
     "question mark": policy(allow("i?m:*")),
+    "question marks": policy(allow("i?m:create?ser")),
     "wildcard inside": policy(allow("iam:*User")),
     "on one user": policy(allow("iam:CreateAccessKey", "arn:aws:iam::111122223333:user/alice")),
     "on one role": policy(allow("iam:UpdateAssumeRolePolicy", "arn:aws:iam::111122223333:role/r")),
     "on all of IAM": policy(allow("*", "arn:aws:iam::*:*")),
     "pass any role": policy(allow("iam:PassRole")),
-    "pass any role of the account": policy(allow("iam:PassRole", "arn:aws:iam::111122223333:role/*")),
-    "in aws-us-gov": policy(allow("iam:PutUserPolicy", "arn:aws-us-gov:iam::111122223333:user/*")),
+    "pass any role of twelve digits": policy(allow("iam:PassRole", f"arn:aws:iam::{'?' * 12}:role/*")),
+    "pass any role, and something in S3": policy(
+        allow("iam:PassRole", ["arn:aws:s3:::b", "arn:aws:iam::111122223333:role/*"])
+    ),
+    "on one user, and something in S3": policy(
+        allow("iam:CreateAccessKey", ["arn:aws:s3:::b", "arn:aws:iam::111122223333:user/alice"])
+    ),
+    **{
+        f"in {name}": policy(allow("iam:PutUserPolicy", f"arn:{name}:iam::111122223333:user/*"))
+        for name in PARTITIONS
+    },
+    **{
+        f"pass any role in {name}": policy(allow("iam:PassRole", f"arn:{name}:iam::111122223333:role/*"))
+        for name in PARTITIONS
+    },
+    "pass any role, but in S3": policy(
+        {"Effect": "Allow", "Action": "iam:PassRole", "NotResource": "arn:aws:s3:::*"}
+    ),
     "everywhere but in S3": policy(
         {"Effect": "Allow", "Action": "iam:CreateUser", "NotResource": "arn:aws:s3:::*"}
     ),
     "all but IAM denied": policy(allow(), {"Effect": "Deny", "NotAction": "iam:*", "Resource": "*"}),
     "denied on a condition": policy(allow("iam:*"), deny("iam:*", Condition=CONDITION)),
+    "on the ARNs that are long": policy(allow("*", "?" * 32 + "*")),
     "on the ARNs that have seven parts": policy(allow("*", "arn:*:*:*:*:*:*")),
+    "one sample action less than three quarters": policy(allow(first_witnesses(THREE_QUARTERS - 1))),
     **{action: policy(allow(action)) for action in IAM_ADMIN_ACTIONS},
 }
 SCOPED = {
@@ -113,6 +163,8 @@ SCOPED = {
     "IAM action on a bucket": policy(allow("iam:CreateUser", "arn:aws:s3:::b")),
     "iam denied": policy(allow(["iam:*", "s3:*"]), deny("iam:*")),
     "a to h": policy(allow(A_TO_Z[:8])),
+    "NotAction of a to m": policy({"Effect": "Allow", "NotAction": A_TO_Z[:13], "Resource": "*"}),
+    "deny of one character beside allow any": policy(allow("s3:*"), deny("s3:?")),
     "one character": policy(allow("?")),
     "one region of one service": policy(allow("*", "arn:aws:ec2:eu-west-1:*:*")),
 }
@@ -131,6 +183,12 @@ NO_POWER = {
     "the same taken away": policy(allow("s3:Get*"), deny("s3:*")),
     "deny by wildcard": policy(allow("s3:Get*"), deny("s3:G*")),
     "deny all but another": policy(allow("s3:*"), {"Effect": "Deny", "NotAction": "ec2:*", "Resource": "*"}),
+    "deny all but longer names": policy(
+        allow("s3:a"), {"Effect": "Deny", "NotAction": ["s3:a*a", "s3:*x*", "*x*"], "Resource": "*"}
+    ),
+    "deny all but a name that is too short": policy(
+        allow("s3:a*a"), {"Effect": "Deny", "NotAction": "s3:a", "Resource": "*"}
+    ),
     "deny all beside rubbish": policy(7, DENY_ALL),
     "deny all among others": policy(
         {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}, deny(["s3:*", "*"], ["arn:aws:s3:::b", "*"])
@@ -147,6 +205,8 @@ UNKNOWN = {
     "JSON text of a list": (json.dumps([allow()]), "policy_not_an_object"),
     "text thrice encoded": (json.dumps(json.dumps(json.dumps(policy(allow())))), "policy_not_an_object"),
     "too deep": ("[" * 5_000, "policy_too_deep"),
+    "too deep an object": ({"Statement": NESTED}, "policy_too_deep"),
+    "a number too long to write": ({"Statement": 10**5_000}, "policy_not_json"),
     "too long": (json.dumps(policy(allow(["s3:GetObject"] * 1_000))), "policy_too_long"),
     "too long an object": (policy(allow(["s3:GetObject"] * 1_000)), "policy_too_long"),
     "statement a number": (policy(7), "policy_statement_unreadable"),
@@ -160,6 +220,7 @@ UNKNOWN = {
     "resource and NotResource": (policy(allow(NotResource="*")), "policy_statement_unreadable"),
     "action a number": (policy(allow(7)), "policy_statement_unreadable"),
     "action in part unreadable": (policy(allow(["s3:Get*", {}])), "policy_statement_unreadable"),
+    "resource in part unreadable": (policy(allow("s3:Get*", ["*", 7])), "policy_statement_unreadable"),
     "NotAction in part unreadable": (
         policy({"Effect": "Allow", "NotAction": ["iam:*", 7], "Resource": "*"}),
         "policy_statement_unreadable",
@@ -236,16 +297,12 @@ def test_a_key_given_twice_hides_no_allow(first: bool) -> None:  # noqa: FBT001 
 
 
 def test_a_condition_is_told_in_the_explanation() -> None:
-    conditional = assess(policy(allow(Condition=CONDITION)))
-    plain = assess(policy(allow(Condition={})))
-    assert conditional.conditional
-    assert "under a condition" in conditional.explanation
-    assert not plain.conditional
-    assert "condition" not in plain.explanation
+    assert "under a condition" in assess(policy(allow(Condition=CONDITION))).explanation
+    assert "condition" not in assess(policy(allow(Condition={}))).explanation
 
 
 def test_a_condition_on_one_of_two_statements_of_equal_power_is_none() -> None:
-    assert not assess(policy(allow(Condition=CONDITION), allow())).conditional
+    assert "condition" not in assess(policy(allow(Condition=CONDITION), allow())).explanation
 
 
 @pytest.mark.parametrize(
@@ -260,14 +317,44 @@ def test_a_condition_on_one_of_two_statements_of_equal_power_is_none() -> None:
             "Statements 1, 2 of the inline policy allow every action on every resource.",
         ),
         (
+            policy(*[allow()] * 7),
+            "Statements 1, 2, 3, 4, 5 of the inline policy allow every action on every resource.",
+        ),
+        (
+            policy({"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}),
+            (
+                "Statement 1 of the inline policy allows every action save a stated few"
+                " on effectively every resource."
+            ),
+        ),
+        (
             policy(allow("iam:CreateUser")),
             "Statement 1 of the inline policy allows iam:CreateUser, which makes or widens identities.",
         ),
         (None, "No inline policy was given."),
+        (policy(), "The inline policy allows nothing."),
+        (
+            policy(allow("s3:*")),
+            "Statement 1 of the inline policy allows a limited set of actions or resources.",
+        ),
     ],
 )
 def test_the_explanation_names_the_statements(document: object, explanation: str) -> None:
     assert assess(document).explanation == explanation
+
+
+POWERS = re.compile(
+    "(Attach|Put)(Group|Role|User)Policy|AddUserToGroup|SetDefaultPolicyVersion|"
+    "Create(AccessKey|InstanceProfile|LoginProfile|OpenIDConnectProvider|PolicyVersion|Role|SAMLProvider)|"
+    "Create(ServiceSpecificCredential|User|VirtualMFADevice)|Upload(SigningCertificate|SSHPublicKey)|"
+    "(Put|Delete)(Role|User)PermissionsBoundary|(Deactivate|Enable|Resync)MFADevice|"
+    "Update(AccessKey|AssumeRolePolicy|LoginProfile|OpenIDConnectProviderThumbprint|SAMLProvider)"
+)
+
+
+def test_the_actions_that_make_or_widen_an_identity_are_operations_of_iam() -> None:
+    """As AWS's own model of the API names them."""
+    assert {f"iam:{name}" for name in OPERATIONS if POWERS.fullmatch(name)} == set(IAM_ADMIN_ACTIONS)
 
 
 def test_the_longest_policy_that_is_read_is_long_enough_for_an_encoded_one() -> None:
@@ -277,6 +364,12 @@ def test_the_longest_policy_that_is_read_is_long_enough_for_an_encoded_one() -> 
     assert len(text) == 2_048
     assert grade("".join(f"%{ord(character):02X}" for character in text)) == "full_admin"
     assert len(text) * 3 < MAX_POLICY_CHARACTERS
+
+
+def test_a_longer_text_is_not_read_at_all() -> None:
+    text = json.dumps(policy(allow()))
+    assert grade(text.ljust(10_240)) == "full_admin"
+    assert assess(text.ljust(10_241)).unread == "policy_too_long"
 
 
 # --- properties ----------------------------------------------------------------------------------
@@ -492,6 +585,25 @@ def test_hostile_patterns_are_graded(document: dict[str, Any]) -> None:
     text = json.dumps(document, separators=(",", ":"))
     assert len(text) <= MAX_POLICY_CHARACTERS
     assert grade(text) in ("scoped", "no_power", "broad")
+
+
+@pytest.mark.parametrize(("count", "characters"), [(3_000, 2_000), (600, 10_000)])
+def test_invented_policies_fill_no_memory(count: int, characters: int) -> None:
+    """Those that were graded before are remembered: in 4 MiB, where these are 6 MB."""
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            assess(f'{{"Statement": [], "Id": "{number:0{characters}}"}}')
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 4 * 2**20
+
+
+def test_an_object_may_hold_what_json_cannot() -> None:
+    """Keys and values that were made by another reader than that of JSON."""
+    document: dict[Any, Any] = {("a", "b"): 1, "Id": b"x", **policy(allow())}
+    assert grade(document) == "full_admin"
 
 
 def test_an_object_is_bounded_like_text() -> None:
