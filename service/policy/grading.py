@@ -27,13 +27,15 @@ _LONGEST_REMEMBERED: Final = 2_048  # so that what others write cannot make memo
 IAM_ADMIN_ACTIONS: Final = tuple(
     f"iam:{name}"
     for name in (
-        "AddUserToGroup AttachGroupPolicy AttachRolePolicy AttachUserPolicy CreateAccessKey "
+        "AddClientIDToOpenIDConnectProvider AddRoleToInstanceProfile AddUserToGroup "
+        "AttachGroupPolicy AttachRolePolicy AttachUserPolicy CreateAccessKey "
         "CreateInstanceProfile CreateLoginProfile CreateOpenIDConnectProvider CreatePolicyVersion CreateRole "
         "CreateSAMLProvider CreateServiceSpecificCredential CreateUser CreateVirtualMFADevice "
         "DeactivateMFADevice DeleteRolePermissionsBoundary DeleteUserPermissionsBoundary EnableMFADevice "
         "PutGroupPolicy PutRolePermissionsBoundary PutRolePolicy PutUserPermissionsBoundary PutUserPolicy "
-        "ResyncMFADevice SetDefaultPolicyVersion UpdateAccessKey UpdateAssumeRolePolicy UpdateLoginProfile "
-        "UpdateOpenIDConnectProviderThumbprint UpdateSAMLProvider UploadSigningCertificate UploadSSHPublicKey"
+        "ResetServiceSpecificCredential ResyncMFADevice SetDefaultPolicyVersion UpdateAccessKey "
+        "UpdateAssumeRolePolicy UpdateLoginProfile UpdateOpenIDConnectProviderThumbprint UpdateSAMLProvider "
+        "UpdateServiceSpecificCredential UpdateSSHPublicKey UploadSigningCertificate UploadSSHPublicKey"
     ).split()
 )
 ROLE_PASSING: Final = "iam:PassRole"

@@ -39,7 +39,17 @@ _OF_EACH_LENGTH: Final = tuple({tuple(map(len, action.split(":"))): action for a
 
 
 # Sample ARNs, by partition: with and without region and account, short and long.
-PARTITIONS: Final = ("aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b")
+# https://github.com/boto/botocore/blob/develop/botocore/data/partitions.json
+PARTITIONS: Final = (
+    "aws",
+    "aws-cn",
+    "aws-us-gov",
+    "aws-iso",
+    "aws-iso-b",
+    "aws-iso-e",
+    "aws-iso-f",
+    "aws-eusc",
+)
 _ARNS: Final = tuple(
     tuple(
         f"arn:{partition}:{rest}"

@@ -72,7 +72,7 @@ def _describe(_event: Event, _clauses: Sequence[str]) -> str:
 
 RULE = Rule(
     id="federated-user-changes-iam",
-    version="0.1.0",
+    version="0.2.0",
     stage="staged",
     name="IAM changed by a federated user",
     summary="A writing operation of IAM called by a session that GetFederationToken made, successful or not.",

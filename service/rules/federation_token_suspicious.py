@@ -129,7 +129,7 @@ def _describe(event: Event, clauses: Sequence[str]) -> str:
 
 RULE = Rule(
     id="sts-federation-token-suspicious",
-    version="1.1.0",
+    version="1.2.0",
     name="STS federation token with long life or administrator power",
     summary="A GetFederationToken call for over 24 hours, or with policies that hand over an account.",
     catches="Both attacks found in public data asked for everything, an inline policy of * on *, and for no more "

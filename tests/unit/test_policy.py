@@ -5,6 +5,7 @@ import re
 import string
 import tracemalloc
 from fnmatch import fnmatchcase
+from importlib.resources import files
 from itertools import product
 from typing import Any, get_args
 from urllib.parse import quote, quote_plus
@@ -19,7 +20,7 @@ from tests.rules.iam_api import OPERATIONS
 from tests.unit.strategies import json_values, oddities, policies, statements
 
 DENY_ALL = {"Effect": "Deny", "Action": "*", "Resource": "*"}
-PARTITIONS = ("aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b")
+PARTITIONS = ("aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f", "aws-eusc")
 CONDITION = {"Bool": {"aws:SecureTransport": "true"}}
 # From nothing to everything; `unknown` may hide anything, so no denial may turn it into less either.
 STRENGTH = {"no_power": 0, "scoped": 1, "unknown": 1, "iam_admin": 2, "broad": 3, "full_admin": 4}
@@ -344,12 +345,18 @@ def test_the_explanation_names_the_statements(document: object, explanation: str
 
 
 POWERS = re.compile(
-    "(Attach|Put)(Group|Role|User)Policy|AddUserToGroup|SetDefaultPolicyVersion|"
+    "(Attach|Put)(Group|Role|User)Policy|AddUserToGroup|AddRoleToInstanceProfile|SetDefaultPolicyVersion|"
     "Create(AccessKey|InstanceProfile|LoginProfile|OpenIDConnectProvider|PolicyVersion|Role|SAMLProvider)|"
-    "Create(ServiceSpecificCredential|User|VirtualMFADevice)|Upload(SigningCertificate|SSHPublicKey)|"
+    "Create(User|VirtualMFADevice)|UploadSigningCertificate|(Update|Upload)SSHPublicKey|"
+    "(Create|Reset|Update)ServiceSpecificCredential|AddClientIDToOpenIDConnectProvider|"
     "(Put|Delete)(Role|User)PermissionsBoundary|(Deactivate|Enable|Resync)MFADevice|"
     "Update(AccessKey|AssumeRolePolicy|LoginProfile|OpenIDConnectProviderThumbprint|SAMLProvider)"
 )
+
+
+def test_every_partition_of_aws_is_known() -> None:
+    known = json.loads((files("botocore") / "data" / "partitions.json").read_text())
+    assert {partition["id"] for partition in known["partitions"]} == set(PARTITIONS)
 
 
 def test_the_actions_that_make_or_widen_an_identity_are_operations_of_iam() -> None:
