@@ -36,8 +36,8 @@ from service.watchdog import LIMIT_SECONDS, Watchdog
 EXIT_FAILED: Final = 1
 
 STOP_SECONDS: Final = 20.0  # the pod's grace period is longer
-WATCH_SECONDS: Final = 5.0
-SLOW_SECONDS: Final = 15.0  # calls of the client last so long when brokers are away
+_WATCH_SECONDS: Final = 5.0
+_SLOW_SECONDS: Final = 15.0  # calls of the client last so long when brokers are away
 
 _log: Final = structlog.get_logger("app")
 
@@ -88,6 +88,7 @@ class Service:
         )
         self._awaited: str | None = "the brokers"
         self._watchdog = Watchdog(lambda: self._pipeline.moved_at, Reachability(settings.kafka))
+        # Last: it serves from here on, and asks all of the above.
         self.probes = Probes(
             settings.http.host,
             settings.http.port,
@@ -142,7 +143,7 @@ class Service:
 
     def watch(self) -> None:
         """Blocks until the service is told to stop; ends the process if it hangs."""
-        while not self.stop.wait(WATCH_SECONDS):
+        while not self.stop.wait(_WATCH_SECONDS):
             if self._watchdog.observe(time.monotonic()):
                 _log.critical("the pipeline hangs though the brokers answer: ending the process")
                 sys.stderr.flush()
@@ -159,7 +160,7 @@ class Service:
             return "joining the consumer group"
         if not self._source.connected:
             return "no broker answers"
-        if (still := time.monotonic() - self._pipeline.moved_at) > SLOW_SECONDS:
+        if (still := time.monotonic() - self._pipeline.moved_at) > _SLOW_SECONDS:
             return f"no batch has ended for {still:.0f} s"
         return self._pipeline.trouble
 

@@ -1,4 +1,4 @@
-"""A pre-flight: what `run` needs of the cluster, asked for in ways that change nothing there."""
+"""All that `tokentrail check` asks, in its order: files, registry, then the brokers."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime

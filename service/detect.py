@@ -24,7 +24,7 @@ from service.finding import (
     session_key,
 )
 from service.rules import containment, pivots
-from service.rules.rule import Clause, Evaluation, Held, Rule, Verdict, ask, evaluate, severity
+from service.rules.rule import Clause, Evaluation, Held, Rule, Verdict, ask, evaluate, severity_by_cases
 from service.rules.tuned import tuned
 from service.timestamps import rfc3339
 from service.tuning import UNTUNED, Tuning
@@ -41,7 +41,6 @@ class Detection:
 
     verdicts: Mapping[str, Verdict]
     findings: Sequence[Finding] = ()
-    near_miss: bool = False
     errors: Sequence[tuple[str, Exception]] = ()
 
 
@@ -64,8 +63,7 @@ class Detector:
         }
         self._folded = {(source.lower(), name.lower()) for source, name in watched}
         nothing: dict[str, Verdict] = {rule.id: "no_match" for rule in rules}
-        self.quiet = Detection(nothing)
-        self._near_miss = Detection(nothing, near_miss=True)
+        self._quiet = Detection(nothing)
         self.is_near_miss = lru_cache(maxsize=4_096)(self._is_near_miss)
 
     @property
@@ -86,17 +84,17 @@ class Detector:
         self,
         record: Mapping[str, object],
         *,
-        envelope: str | None = "record",
+        envelope: str = "record",
         origin: Origin = _NOWHERE,
         detected_at: datetime | None = None,
     ) -> Detection:
         """Apply every rule that watches the record. Never raises: `errors` has the rules that did."""
         source, name = record.get("eventSource"), record.get("eventName")
         if not isinstance(source, str) or not isinstance(name, str):
-            return self.quiet
+            return self._quiet
         watchers = self._watchers.get((source, name))
         if watchers is None:
-            return self._near_miss if self.is_near_miss(source, name) else self.quiet
+            return self._quiet
         return self._apply(watchers, Event(record), _Provenance(envelope, origin, detected_at))
 
     def explain(self, record: Mapping[str, object], envelope: str) -> dict[str, Any]:
@@ -126,8 +124,8 @@ class Detector:
             ],
         }
 
-    def _apply(self, rules: Sequence[Rule], event: Event, place: _Provenance) -> Detection:
-        verdicts: dict[str, Verdict] = dict(self.quiet.verdicts)
+    def _apply(self, rules: Sequence[Rule], event: Event, provenance: _Provenance) -> Detection:
+        verdicts: dict[str, Verdict] = dict(self._quiet.verdicts)
         errors: list[tuple[str, Exception]] = []
 
         def isolated(rule: Rule, step: Callable[[], T]) -> T | None:
@@ -143,10 +141,13 @@ class Detector:
         for evaluation in evaluations:
             verdicts[evaluation.rule.id] = evaluation.verdict
         matches = [evaluation for evaluation in evaluations if evaluation.verdict == "match"]
+        # Of all rules, on each finding: a rule that could not tell may have none of its own.
         unread = [item for evaluation in evaluations for item in evaluation.not_evaluable]
-        built = [isolated(match.rule, partial(_finding, match, event, place, unread)) for match in matches]
+        built = [isolated(match.rule, partial(_finding, match, event, provenance, unread)) for match in matches]
         found = []
-        today = place.detected_at.date() if place.detected_at else date.min  # without a time, nothing has expired
+        today = (
+            provenance.detected_at.date() if provenance.detected_at else date.min
+        )  # without a time, nothing has expired
         for match, finding in zip(matches, built, strict=True):
             if finding is None:
                 continue
@@ -160,7 +161,8 @@ class Detector:
         return Detection(verdicts, [_related(finding, found) for finding in found], errors=errors)
 
     def _suppression(self, finding: Finding, match: Evaluation, event: Event, today: date) -> str | None:
-        untuned = severity(match.rule, event, [clause.name for clause, _ in match.held])
+        # By all clauses that hold, staged or not, and not by what the operator set.
+        untuned = severity_by_cases(match.rule, event, [clause.name for clause, _ in match.held])
         return self._tuning.suppression(finding, today, untuned)
 
 
@@ -169,11 +171,11 @@ def _related(finding: Finding, found: Sequence[Finding]) -> Finding:
     return msgspec.structs.replace(finding, related_finding_ids=others) if others else finding
 
 
-def _finding(match: Evaluation, event: Event, place: _Provenance, unread: Sequence[NotEvaluable]) -> Finding:
+def _finding(match: Evaluation, event: Event, provenance: _Provenance, unread: Sequence[NotEvaluable]) -> Finding:
     rule = match.rule
     clauses = [clause.name for clause, _ in match.held]
     live = [name for name in clauses if name not in rule.staged_clauses]
-    level = rule.severity or severity(rule, event, live or clauses)
+    level = rule.severity or severity_by_cases(rule, event, live or clauses)
     return Finding(
         **event.once(_of_event),
         finding_id=finding_id(rule.id, event.record),
@@ -195,10 +197,10 @@ def _finding(match: Evaluation, event: Event, place: _Provenance, unread: Sequen
         runbook=event.once(rule.runbook),
         false_positives=list(rule.false_positives),
         references=list(rule.references),
-        detected_at=rfc3339(place.detected_at),
+        detected_at=rfc3339(provenance.detected_at),
         related_finding_ids=[],
-        origin=place.origin,
-        envelope=place.envelope,
+        origin=provenance.origin,
+        envelope=provenance.envelope,
         stage=rule.stage if live else "staged",
     )
 

@@ -50,14 +50,16 @@ class PolicyArns:
 
 
 class Event:
-    """One record. Everything read from it is bounded text, a number, or a value of the vocabulary here."""
+    """One record. What is read from it is bounded text without secrets, a number, or a value of the vocabulary
+    here, save `policy_arns` and `inline_policy_raw`: rules judge these as they stand, and show them by `shown`.
+    """
 
     def __init__(self, record: Mapping[str, object]) -> None:
         self._raw = record  # what the rules judge: redaction must not change what a policy says
         self._made: dict[Callable[[Event], Any], Any] = {}
 
     @cached_property
-    def _secrets(self) -> "Secrets":
+    def _secrets(self) -> Secrets:
         return Secrets(self._raw)
 
     @cached_property
@@ -201,7 +203,7 @@ class Event:
         return policy.assess(value)
 
     @property
-    def inline_policy_text(self) -> object:
+    def inline_policy_raw(self) -> object:
         return None if isinstance(self._parameters, Unread) else self._parameters.get("policy")
 
     @property

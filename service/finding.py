@@ -25,7 +25,8 @@ Severity = Literal["informational", "low", "medium", "high", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = typing.get_args(Severity)
 RISK_SCORES: Final[dict[Severity, int]] = dict(zip(SEVERITIES, (10, 21, 47, 73, 99), strict=True))
 
-# Below the 1,048,588 bytes that brokers take by default, with room for the headers.
+# Below the 1,048,588 bytes that brokers take by default, with room for the headers: for `scan`, and for what
+# `check` asks of a topic. `run` has intake.MAX_MESSAGE_BYTES, headers included.
 MAX_FINDING_BYTES: Final = 900_000
 _MAX_EVENT_CHARACTERS: Final = 100_000
 _MAX_EVENT_ITEMS: Final = 200

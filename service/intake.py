@@ -122,16 +122,16 @@ class Intake:
         self, batch: Batch, messages: Sequence[Message], values: Sequence[bytes | None], indices: Sequence[int]
     ) -> set[int]:
         plain_before = batch.records["record"]
-        others = self._others(batch, values, indices) if self._mostly_plain else indices
+        others = self._count_plain(batch, values, indices) if self._mostly_plain else indices
         unreadable = set()
         for index in others:
             self.moved_at = time.monotonic()  # one may have to ask a registry that is slow
-            if self._is_unreadable(batch, messages[index], values[index]):
+            if self._take_parts(batch, messages[index], values[index]):
                 unreadable.add(index)
         self._mostly_plain = 2 * (batch.records["record"] - plain_before) >= len(indices)
         return unreadable
 
-    def _others(self, batch: Batch, values: Sequence[bytes | None], indices: Sequence[int]) -> Sequence[int]:
+    def _count_plain(self, batch: Batch, values: Sequence[bytes | None], indices: Sequence[int]) -> Sequence[int]:
         """Counts the plain records that nobody watches. Returns the indices of all the others."""
         names = _names(values if len(indices) == len(values) else [values[index] for index in indices])
         if self._quiet.issuperset(names):
@@ -168,7 +168,7 @@ class Intake:
 
     # --- the long way
 
-    def _is_unreadable(self, batch: Batch, message: Message, value: bytes | None) -> bool:
+    def _take_parts(self, batch: Batch, message: Message, value: bytes | None) -> bool:
         """Take a message's parts, whatever they are. Returns whether there are some, none of them readable."""
         if value is None:
             batch.ignored["tombstone"] += 1

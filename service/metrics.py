@@ -169,7 +169,7 @@ class Metrics:
     def failed(self, _batch: Batch) -> None:
         self.commits.labels("failure").inc()
 
-    def gave_up(self, places: Collection[Place]) -> None:
+    def partitions_paused(self, places: Collection[Place]) -> None:
         self.paused.inc(len(places))
 
     def rebalanced(self, kind: str, assigned: int, paused: int) -> None:

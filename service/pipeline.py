@@ -25,7 +25,7 @@ from service.intake import Intake
 
 CHUNK_MESSAGES: Final = 250
 COMMIT_SECONDS: Final = 0.2  # what gave nothing is committed so often
-_WAIT_SECONDS: Final = 30.0  # the registry is asked again every 10 s at most
+_WAIT_SECONDS: Final = 30.0  # three times the longest pause before the registry is asked again
 _NEVER: Final = -math.inf
 
 _log: Final = structlog.get_logger("pipeline")
@@ -77,7 +77,7 @@ class Observer(Protocol):
 
     def committed(self, batch: Batch, now: float) -> None: ...
     def failed(self, batch: Batch) -> None: ...
-    def gave_up(self, places: Collection[Place]) -> None: ...
+    def partitions_paused(self, places: Collection[Place]) -> None: ...
 
 
 class Pipeline:
@@ -90,7 +90,7 @@ class Pipeline:
         sink: Sink,
         intake: Intake,
         observer: Observer,
-        max_outputs: int = 5_000,
+        max_outputs: int,
         commit_seconds: float = COMMIT_SECONDS,
         expected_accounts: Collection[str] = (),
     ) -> None:
@@ -121,7 +121,7 @@ class Pipeline:
     def trouble(self) -> str | None:
         """Why nothing is committed at the moment; None when all is well."""
         if self._broken:
-            return "recovering from a delivery that failed"
+            return "recovering from a failed delivery, or from a failed return to what was committed"
         return "waiting for the schema registry" if self._is_waiting() else None
 
     def _is_waiting(self) -> bool:
@@ -167,7 +167,7 @@ class Pipeline:
         self._waited_at = _NEVER
         if batch.outputs and batch.found_at is None:
             batch.found_at = self._moved_at
-        if (unreadable or self._limits) and self._pauses_rubbish(batch, messages, unreadable):
+        if (unreadable or self._limits) and self._pause_rubbish(batch, messages, unreadable):
             return False
         return full and len(batch.outputs) < self._max_outputs and not self._is_late()
 
@@ -202,8 +202,11 @@ class Pipeline:
         self._batch = None
         self._limits.clear()
 
-    def _pauses_rubbish(self, batch: Batch, messages: Sequence[Message], unreadable: Collection[int]) -> bool:
-        """A partition full of rubbish is paused, not poured into the dead letters; the others go on."""
+    def _pause_rubbish(self, batch: Batch, messages: Sequence[Message], unreadable: Collection[int]) -> bool:
+        """A partition full of rubbish is paused, not poured into the dead letters; the others go on.
+
+        Returns whether one was: then the batch is gone.
+        """
         of_places: dict[Place, list[bool]] = defaultdict(list)
         for index, message in enumerate(messages):
             of_places[place_of(message)].append(index in unreadable)
@@ -221,7 +224,7 @@ class Pipeline:
             )
         self._forget()
         self._source.pause(places)
-        self._observer.gave_up(places)
+        self._observer.partitions_paused(places)
         self._rewind()
         return True
 
@@ -237,8 +240,9 @@ class Pipeline:
     def _rewind(self) -> None:
         try:
             self._source.rewind()
-        except DeliveryError:
+        except DeliveryError as error:
             self._broken = True
+            _log.warning("cannot go back to what was committed, will try again", problem=str(error))
 
     def _recover(self) -> int:
         try:

@@ -15,6 +15,7 @@ _SHORTEST_SECRET: Final = 16  # that is looked for elsewhere: what is shorter ma
 _SECRET_KEYS: Final = frozenset({"sessiontoken", "secretaccesskey", "securitytoken", "signintoken", "password"})
 _NO_SEPARATORS: Final = str.maketrans("", "", "_- ")
 _LONGEST_KNOWN_KEY: Final = 64  # so that a record cannot make memory grow; names of fields are shorter
+# What is added here goes into _hints_at_secret, too; what is shorter, into _SHORTEST_HINTED.
 # A token inside a longer text: `sessionToken=…`, `"sessionToken": "…"`, or told by how STS tokens begin.
 _SECRET_TEXT: Final = re.compile(
     r"""(?ix) (?P<key> (?: session | security | signin )[_-]?token | secret[_-]?access[_-]?key )
@@ -73,7 +74,8 @@ def _spells_secret(key: str) -> bool:
 
 def redacted(values: Mapping[str, object], secrets: Secrets, depth: int = 0) -> dict[str, object]:
     """A copy without secrets, whether under their own key or inside a longer text."""
-    redacted = {}
+    copy: dict[str, object] = {}
+    # A key that is shorter than any secret holds none, so what is remembered of it is all of it.
     longest_known = min(_LONGEST_KNOWN_KEY, secrets.shortest - 1)
     for key, value in values.items():
         if len(key) <= longest_known:
@@ -81,8 +83,8 @@ def redacted(values: Mapping[str, object], secrets: Secrets, depth: int = 0) -> 
         else:
             shown, secret = without_secrets(key, secrets), _is_secret(key)
         withheld = secret and value is not None
-        redacted[shown] = REDACTED if withheld else _redacted_value(value, secrets, depth + 1)
-    return redacted
+        copy[shown] = REDACTED if withheld else _redacted_value(value, secrets, depth + 1)
+    return copy
 
 
 def _redacted_value(value: object, secrets: Secrets, depth: int) -> object:
@@ -103,7 +105,7 @@ def without_secrets(text: str, secrets: Secrets) -> str:
 
 def masked(text: str) -> str:
     """Without what is a secret by the looks of it."""
-    if not text.isascii():
+    if not text.isascii():  # the hints are for ASCII; a lone surrogate becomes "?"
         return _SECRET_TEXT.sub(_mask, text.encode("utf-8", "replace").decode("utf-8"))
     return _SECRET_TEXT.sub(_mask, text) if len(text) >= _SHORTEST_HINTED and _hints_at_secret(text) else text
 

@@ -40,7 +40,7 @@ _SINGLE_OBJECT: Final = b"\xc3\x01"
 _SINGLE_OBJECT_HEADER: Final = 10
 _GLUE: Final = (b"\x03\x00", b"\x03\x05")  # its version, then how the rest is compressed: not, or with zlib
 _GLUE_HEADER: Final = 18
-_FIRST_BYTES: Final = frozenset({b"\0", b"\x03", b"\xc3", b"O"})
+_FIRST_BYTES: Final = frozenset({b"\0", MAGIC[:1], _SINGLE_OBJECT[:1], *(header[:1] for header in _GLUE)})
 _TEXT_BEGINS: Final = b'{[" \t\r\n'
 
 

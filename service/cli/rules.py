@@ -21,7 +21,7 @@ def catalogue(rule: Rule) -> dict[str, Any]:
         "catches": rule.catches,
         "watches": [{"event_source": source, "event_name": name} for source, name in rule.watches],
         "clauses": [{"name": clause.name, "holds_when": clause.holds_when} for clause in rule.clauses],
-        "severity": [{"case": case.case, "severity": case.severity} for case in rule.cases],
+        "severity": [{"case": case.when, "severity": case.severity} for case in rule.cases],
         "mitre": [
             {
                 "tactic_id": technique.tactic_id,
@@ -32,7 +32,7 @@ def catalogue(rule: Rule) -> dict[str, Any]:
             for technique in rule.techniques
         ],
         "false_positives": list(rule.false_positives),
-        "tuning": list(rule.tuning),
+        "tuning": list(rule.tuning_advice),
         "blind_spots": list(rule.blind_spots),
         "evasions": list(rule.evasions),
         "differs_from_published": list(rule.differs),
@@ -56,7 +56,7 @@ def markdown(rule: Rule) -> str:
     lines += [f"- {t.technique_id} {t.technique} ({t.tactic_id} {t.tactic})" for t in rule.techniques]
     for heading, items in (
         ("False positives", rule.false_positives),
-        ("Tuning", rule.tuning),
+        ("Tuning", rule.tuning_advice),
         ("Blind spots", rule.blind_spots),
         ("How an attacker would avoid it", rule.evasions),
         ("Where it differs from the published rule", rule.differs),

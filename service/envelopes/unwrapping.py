@@ -53,11 +53,11 @@ def unwrap(data: bytes, limit: int = DEFAULT_LIMIT, envelope: Envelope | None = 
     try:
         seen = glance_at(data)
     except BROKEN:
-        return tuple(_Unwrapping(limit).text(data, envelope, 0))
+        return tuple(_Unwrapping(limit).anything_else(data, envelope, 0))
     source, name = seen.event_source, seen.event_name
     if isinstance(source, str) and isinstance(name, str) and seen.records is UNSET:
         return (Record(data, source, name, envelope or "record"),)
-    return tuple(_Unwrapping(limit).object(data, seen, envelope, 0))
+    return tuple(_Unwrapping(limit).told(data, seen, envelope, 0))
 
 
 def load(record: Record) -> dict[str, object]:
@@ -84,15 +84,15 @@ class _Unwrapping:
         try:
             seen = glance_at(data)
         except BROKEN:
-            yield from self.text(data, envelope, depth)
+            yield from self.anything_else(data, envelope, depth)
         else:
-            yield from self.object(data, seen, envelope, depth)
+            yield from self.told(data, seen, envelope, depth)
 
-    def object(self, data: bytes, seen: Glance, envelope: Envelope | None, depth: int) -> Iterator[Part]:
+    def told(self, data: bytes, seen: Glance, envelope: Envelope | None, depth: int) -> Iterator[Part]:
         if seen.records is not UNSET:
             yield from self.elements(bytes(seen.records), envelope or "records", depth)
         elif isinstance(seen.event_source, str) and isinstance(seen.event_name, str):
-            if seen.event_source == "aws:s3":
+            if seen.event_source == "aws:s3":  # as S3 writes it, inside Records; alone it is a record like others
                 yield Ignored("s3_pointer")
             else:
                 yield Record(data, seen.event_source, seen.event_name, envelope or "record")
@@ -107,7 +107,7 @@ class _Unwrapping:
         elif (part := nameless(data, envelope)) is not None:
             yield part
         else:
-            yield from self.several(data, data, envelope, depth)
+            yield from self.several(data, envelope, depth)
 
     def shipped(self, data: bytes, envelope: Envelope | None, depth: int) -> Sequence[Part] | None:
         """What a shipper made of a record. None when it is not told to be that."""
@@ -181,7 +181,7 @@ class _Unwrapping:
         else:
             yield Rejected(data, "not_a_record", "no envelope that is known")
 
-    def text(self, data: bytes, envelope: Envelope | None, depth: int) -> Iterator[Part]:
+    def anything_else(self, data: bytes, envelope: Envelope | None, depth: int) -> Iterator[Part]:
         """What is not one well-formed JSON object with readable names."""
         stripped = data.strip()
         if not stripped:
@@ -200,7 +200,7 @@ class _Unwrapping:
             for element in elements:
                 yield from self.document(bytes(element), envelope or "documents", depth + 1)
         else:
-            yield from self.several(data, stripped, envelope, depth)
+            yield from self.several(data, envelope, depth)
 
     def compressed(self, data: bytes, envelope: Envelope | None, depth: int) -> Iterator[Part]:
         try:
@@ -223,8 +223,9 @@ class _Unwrapping:
         else:
             yield from self.document(inner, envelope, depth + 1)
 
-    def several(self, data: bytes, stripped: bytes, envelope: Envelope | None, depth: int) -> Iterator[Part]:
+    def several(self, data: bytes, envelope: Envelope | None, depth: int) -> Iterator[Part]:
         """Several documents, one a line or one after the other; else a broken one, mended or taken apart."""
+        stripped = data.strip()
         pieces = lines(stripped)
         if pieces is None:
             mended = mended_text(data)  # not stripped: in UTF-16 a byte of white space is half a character

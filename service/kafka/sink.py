@@ -39,7 +39,7 @@ class AtLeastOnceSink:
         self._source = source
         self._topics = topics
         self._stop = stop
-        self._singly = False
+        self._singly = False  # after TooLarge one by one, since brokers judge the batch
         self._producer = new_client(Producer, producer_config(settings))
 
     def check(self) -> None:
@@ -48,8 +48,8 @@ class AtLeastOnceSink:
 
     def deliver(self, outputs: Sequence[Outgoing], offsets: Offsets) -> None:
         failures: list[KafkaError] = []
-        send_all(self._producer, outputs, failures, singly=self._singly)
-        if flush(self._producer, self._stop) > 0 and not failures:
+        _send_all(self._producer, outputs, failures, singly=self._singly)
+        if _unacknowledged(self._producer, self._stop) > 0 and not failures:
             raise DeliveryError("the brokers did not acknowledge a batch in time")
         if failures:
             error = in_our_terms(KafkaException(failures[0]), f"writing to {_topics_of(outputs)}")
@@ -122,7 +122,7 @@ class ExactlyOnceSink:
         failures: list[KafkaError] = []
         try:
             self._producer.begin_transaction()
-            send_all(self._producer, outputs, failures, singly=self._singly)
+            _send_all(self._producer, outputs, failures, singly=self._singly)
             self._flush(self._producer, failures)
             self._finish(self._producer, wanted)
         except KafkaException as failure:
@@ -164,7 +164,7 @@ class ExactlyOnceSink:
 
         `send_offsets_to_transaction` hangs for good where one was lost since it was called last.
         """
-        if flush(producer, self._stop) > 0 or failures or self._disconnected:
+        if _unacknowledged(producer, self._stop) > 0 or failures or self._disconnected:
             raise KafkaException(_cause(producer, failures))
 
     def _on_error(self, error: KafkaError) -> None:
@@ -235,7 +235,7 @@ def collector(failures: list[KafkaError]) -> OnDelivery:
     return on_delivery
 
 
-def flush(producer: Producer, stop: Flag) -> int:
+def _unacknowledged(producer: Producer, stop: Flag) -> int:
     """Wait for acknowledgements, after `stop` only for a moment. Returns how many messages have none."""
     deadline = time.monotonic() + TRANSACTION_SECONDS + POLL_SECONDS
     while (left := producer.flush(POLL_SECONDS)) > 0:
@@ -246,7 +246,9 @@ def flush(producer: Producer, stop: Flag) -> int:
     return left
 
 
-def send_all(producer: Producer, outputs: Sequence[Outgoing], failures: list[KafkaError], *, singly: bool) -> None:
+def _send_all(
+    producer: Producer, outputs: Sequence[Outgoing], failures: list[KafkaError], *, singly: bool
+) -> None:
     """Produce all; `singly` in batches of one, since what a topic's size limit judges is the batch."""
     for output in outputs:
         produce(producer, output, collector(failures))

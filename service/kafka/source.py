@@ -65,9 +65,9 @@ class KafkaSource:
         self.connected = True  # to any broker, as far as the client's statistics tell
         self.revocations = 0
         self._subscribed = False
-        self._consumer = self._unsubscribed()
+        self._consumer = self._new_consumer()
 
-    def _unsubscribed(self) -> Consumer:
+    def _new_consumer(self) -> Consumer:
         config = consumer_config(self._settings)
         config["group.protocol"] = self._protocol
         if self._protocol == "classic":
@@ -107,7 +107,7 @@ class KafkaSource:
             )
             self._subscribed = True
         if self._unplaced:
-            self._place()
+            self._give_positions()
         # consume(N, t) would wait the whole t unless N arrive.
         first = self._consumer.poll(POLL_SECONDS if wait else 0)
         if first is None:
@@ -143,7 +143,7 @@ class KafkaSource:
             _log.info("the brokers have no KIP-848 groups, joining with the classic protocol")
             self._consumer.close()
             self._protocol = "classic"
-            self._consumer, self._subscribed = self._unsubscribed(), False
+            self._consumer, self._subscribed = self._new_consumer(), False
         elif error.code() == AUTO_OFFSET_RESET:
             self._unplaced.add((message.topic() or "", message.partition() or 0))
         else:
@@ -160,7 +160,10 @@ class KafkaSource:
             refused = refusal(error, "the brokers refuse us")
             # Renewing a login over a connection can fail (a second time within a second, KIP-368) where a new
             # connection works: after the first success, a refusal is asked again.
-            self._doubtful, self._refused = (refused, None) if self.joined else (None, refused)
+            if self.joined:
+                self._doubtful = refused
+            else:
+                self._refused = refused
         elif error.code() != ALL_BROKERS_DOWN:  # it says nothing of why
             self._trouble = error
 
@@ -177,7 +180,7 @@ class KafkaSource:
         self._assigned.update((tp.topic, tp.partition) for tp in partitions)
         self._rebalanced("assigned")
 
-    def _place(self) -> None:
+    def _give_positions(self) -> None:
         asked = [TopicPartition(*place) for place in self._unplaced]
         try:
             found = first_positions(self._consumer, self._settings, self._topic, asked)

@@ -35,22 +35,30 @@ class Statement:
         return self._names_every_resource != self.resources_inverted
 
     @property
+    def names_every_action(self) -> bool:
+        """By one pattern; patterns that merely add up do not count."""
+        return not self.actions if self.inverted else any(map(every_action, self.actions))
+
+    @property
+    def names_no_action(self) -> bool:
+        return any(map(every_action, self.actions)) if self.inverted else not self.actions
+
+    @property
     def dead(self) -> bool:
         """Whether it says nothing, whatever else the policy says."""
         nowhere = self._names_every_resource if self.resources_inverted else not self.resources
-        nothing = any(map(every_action, self.actions)) if self.inverted else not self.actions
-        return nowhere or nothing
+        return nowhere or self.names_no_action
 
     @property
     def denies_everywhere(self) -> bool:
         return not self.conditional and not self.resources_inverted and self.every_resource
 
     @cached_property
-    def _fitting(self) -> "Patterns":
+    def _fitting(self) -> Patterns:
         return Patterns(self.actions)
 
     @cached_property
-    def _containing(self) -> "Patterns":
+    def _containing(self) -> Patterns:
         """Of patterns: whether they match all that another does. Only `*` can stand for the `*` of another."""
         return Patterns(self.actions, any_one="[^*]")
 
@@ -124,7 +132,7 @@ def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 
-def read(document: dict[str, object]) -> tuple[list[Statement], list[Statement], str | None]:
+def statements_of(document: dict[str, object]) -> tuple[list[Statement], list[Statement], str | None]:
     allows: list[Statement] = []
     denies: list[Statement] = []
     unread: str | None = None

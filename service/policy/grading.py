@@ -7,13 +7,13 @@ resource takes power away; whatever cannot be read never does.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
-from service.policy.document import Statement, parse, read
-from service.policy.witnesses import PARTITIONS, WITNESSES, every_action, every_role
+from service.policy.document import Statement, parse, statements_of
+from service.policy.witnesses import PARTITIONS, WITNESSES, every_role
 
 Grade = Literal["full_admin", "broad", "iam_admin", "scoped", "no_power", "absent", "unknown"]
 
@@ -75,9 +75,9 @@ def _assess(text: str) -> Assessment:
     document = parse(text)
     if isinstance(document, str):
         return _unreadable(document)
-    allows, denies, unread = read(document)
+    allows, denies, unread = statements_of(document)
     denies = [deny for deny in denies if deny.denies_everywhere]
-    if any(_denies_all(deny) for deny in denies):
+    if any(deny.names_every_action for deny in denies):
         return _NO_POWER
     assessment = _grade(allows, denies)
     if unread is None:
@@ -95,14 +95,14 @@ def _grade(allows: Sequence[Statement], denies: Sequence[Statement]) -> Assessme
     alive = [allow for allow in allows if not (allow.dead or _denied(allow, denies))]
     if not alive:
         return _NO_POWER
-    effective = [deny for deny in denies if not _takes_nothing(deny)]
+    effective = [deny for deny in denies if not deny.names_no_action]
     full = [] if effective else [allow for allow in alive if _is_full(allow)]
     if full:
         return _found("full_admin", full, "allows every action on every resource")
     wide = [allow for allow in alive if allow.every_resource]
-    if wide and _is_broad(wide, effective):
+    if _is_broad(wide, effective):
         return _found("broad", wide, "allows every action save a stated few on effectively every resource")
-    powers = {allow: power for allow in alive if (power := next(_iam_power(allow, effective), None))}
+    powers = {allow: power for allow in alive if (power := _iam_power(allow, effective))}
     if powers:
         what = f"allows {next(iter(powers.values()))}, which makes or widens identities"
         return _found("iam_admin", list(powers), what)
@@ -122,7 +122,7 @@ def _is_full(allow: Statement) -> bool:
     """One wildcard that is every action; patterns that merely add up are `broad`."""
     if not allow.every_resource or (allow.resources_inverted and allow.resources):
         return False
-    return not allow.actions if allow.inverted else any(map(every_action, allow.actions))
+    return allow.names_every_action
 
 
 def _is_broad(allows: Iterable[Statement], denies: Iterable[Statement]) -> bool:
@@ -135,7 +135,8 @@ def _is_broad(allows: Iterable[Statement], denies: Iterable[Statement]) -> bool:
     return len(allowed) >= BROAD_SHARE * len(WITNESSES)
 
 
-def _iam_power(allow: Statement, denies: Sequence[Statement]) -> Iterator[str]:
+def _iam_power(allow: Statement, denies: Sequence[Statement]) -> str | None:
+    """An action that makes or widens identities, if one is left."""
     actions: list[str] = []
     if any(allow.reaches(f"arn:{partition}:iam::") for partition in PARTITIONS):
         actions.extend(IAM_ADMIN_ACTIONS)
@@ -144,15 +145,8 @@ def _iam_power(allow: Statement, denies: Sequence[Statement]) -> Iterator[str]:
     for action in actions:
         asked = action.lower()
         if allow.covers(asked) and not any(deny.covers(asked) for deny in denies):
-            yield action
-
-
-def _takes_nothing(deny: Statement) -> bool:
-    return any(map(every_action, deny.actions)) if deny.inverted else not deny.actions
-
-
-def _denies_all(deny: Statement) -> bool:
-    return not deny.actions if deny.inverted else any(map(every_action, deny.actions))
+            return action
+    return None
 
 
 def _denied(allow: Statement, denies: Sequence[Statement]) -> bool:

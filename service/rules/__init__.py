@@ -1,4 +1,12 @@
-"""The rules. One is added by one file here and one line below."""
+"""The rules. One is added by one file here, and by its name in the two lists below.
+
+rule          what a rule is, and how it is asked
+tuned         the rules as an operator wants them
+response      runbook steps, in words
+containment   what ends a session's power, as data
+pivots        queries that show what a session did
+all others    a rule each
+"""
 
 from typing import Final
 

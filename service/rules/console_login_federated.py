@@ -61,7 +61,7 @@ RULE = Rule(
     describe=_describe,
     runbook=response.console_steps,
     false_positives=("Custom identity brokers that sign their users in to the console this way.",),
-    tuning=(
+    tuning_advice=(
         "A broker that signs people in this way: suppress the ARN of its IAM user, the session's issuer.",
         "A sign-in from another address or user agent than its GetSigninToken came from is the worse sign.",
     ),

@@ -41,7 +41,9 @@ WRITING_OPERATIONS: Final = tuple(
 )
 
 
-def _changes(event: Event) -> Held:
+def _changes(event: Event) -> Held | None:
+    if not event.is_federated:
+        return None
     did = "tried to call" if event.outcome == "failure" else "called"
     name = event.text("eventName")
     return Held("eventName", name, f"A session made by GetFederationToken {did} {name} of IAM.")
@@ -49,7 +51,7 @@ def _changes(event: Event) -> Held:
 
 def _widens(event: Event) -> Held | None:
     name = event.text("eventName")
-    if f"iam:{name}" not in IAM_ADMIN_ACTIONS:
+    if not event.is_federated or f"iam:{name}" not in IAM_ADMIN_ACTIONS:
         return None
     return Held("eventName", name, f"{name} makes an identity or widens one, which outlives the session.")
 
@@ -79,7 +81,6 @@ RULE = Rule(
     catches="The last step of the attack: from the console, the session makes a user, a key or a role, so that "
     "neither its end nor the containment of its issuer ends the attacker's access.",
     watches=tuple(("iam.amazonaws.com", name) for name in WRITING_OPERATIONS),
-    applies=lambda event: event.is_federated,
     needles=("FederatedUser",),
     clauses=(
         Clause(
@@ -114,7 +115,7 @@ RULE = Rule(
         "People whom a custom identity broker signs in to the console to administer IAM.",
         "Console pages that make a service-linked role by themselves (CreateServiceLinkedRole).",
     ),
-    tuning=(
+    tuning_advice=(
         (
             "Administrators who come in by a broker: suppress the ARN of its IAM user, and plan to move them to "
             "IAM Identity Center."

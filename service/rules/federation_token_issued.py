@@ -69,7 +69,7 @@ RULE = Rule(
             "and the name cut to 32 characters."
         ),
     ),
-    tuning=(
+    tuning_advice=(
         "Where a broker makes such sessions all day, suppress its IAM user by ARN, narrowed by its network.",
         "Where nobody does, raise the severity: any finding is then news.",
     ),

@@ -78,7 +78,7 @@ def _inline(grade: Grade, note: str) -> Callable[[Event], Answer]:
     def check(event: Event) -> Answer:
         found = event.inline_policy
         if found.grade == grade:
-            return Held("requestParameters.policy", event.inline_policy_text, f"{found.explanation}{note}")
+            return Held("requestParameters.policy", event.inline_policy_raw, f"{found.explanation}{note}")
         stronger_found = found.grade in _STRENGTH and _STRENGTH.index(found.grade) < _STRENGTH.index(grade)
         return Unread(found.unread) if found.unread and not stronger_found else None
 
@@ -212,7 +212,7 @@ RULE = Rule(
         "aws-vault opens sessions with an inline policy of * on * by default and cuts names to 32 characters.",
         "Identity brokers that pass a broad policy and rely on the caller's own to narrow it.",
     ),
-    tuning=(
+    tuning_advice=(
         "aws-vault's sessions are told by their user: suppress its IAM user by ARN, with an owner and an expiry.",
         (
             "A broker that must pass a broad policy: give it a policy of its own that names what it needs, rather "

@@ -46,7 +46,7 @@ class Clause:
 class Case:
     """How bad a match is when it fits; `fits` is given the event and the names of the clauses that hold."""
 
-    case: str
+    when: str
     severity: Severity
     fits: Callable[[Event, Sequence[str]], bool] = lambda _event, _clauses: True
 
@@ -65,7 +65,6 @@ class Rule:
     summary: str
     catches: str  # what an attacker does, and why it matters
     watches: tuple[tuple[str, str], ...]  # (eventSource, eventName), compared exactly
-    applies: Callable[[Event], bool] = lambda _event: True
     # Texts, one of which stands in each record that the rule may match; by default the names it watches.
     needles: tuple[str, ...] = ()
     clauses: tuple[Clause, ...]
@@ -76,7 +75,7 @@ class Rule:
     describe: Callable[[Event, Sequence[str]], str]
     runbook: Callable[[Event], list[str]]
     false_positives: tuple[str, ...]
-    tuning: tuple[str, ...]
+    tuning_advice: tuple[str, ...]
     blind_spots: tuple[str, ...]
     evasions: tuple[str, ...]  # how an attacker would avoid it
     references: tuple[str, ...]
@@ -104,7 +103,7 @@ class Evaluation:
 
 def ask(rule: Rule, event: Event) -> list[tuple[Clause, Answer]]:
     """Every clause's answer. Raises whatever a clause raises; the detector isolates it."""
-    return [(clause, clause.check(event)) for clause in rule.clauses] if rule.applies(event) else []
+    return [(clause, clause.check(event)) for clause in rule.clauses]
 
 
 def evaluate(rule: Rule, event: Event) -> Evaluation:
@@ -118,7 +117,7 @@ def evaluate(rule: Rule, event: Event) -> Evaluation:
     return Evaluation(rule, held, not_evaluable)
 
 
-def severity(rule: Rule, event: Event, clauses: Sequence[str]) -> Severity:
+def severity_by_cases(rule: Rule, event: Event, clauses: Sequence[str]) -> Severity:
     """By the rule's cases; then one step down for a failed call, and one up for root as the caller."""
     base = next(case for case in rule.cases if case.fits(event, clauses)).severity
     step = SEVERITIES.index(base) - (event.outcome == "failure") + event.is_root

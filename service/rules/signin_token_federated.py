@@ -60,6 +60,7 @@ RULE = Rule(
             name="console-exchange",
             holds_when="userIdentity.type of a GetSigninToken is FederatedUser",
             check=_by_federated_user,
+            # Asked for only when the operator chose it, so it is true.
             option=Option("include_assumed_roles", lambda _included: _by_any_session),
         ),
     ),
@@ -78,7 +79,7 @@ RULE = Rule(
     describe=_describe,
     runbook=response.console_steps,
     false_positives=("Custom identity brokers that sign their users in to the console this way.",),
-    tuning=(
+    tuning_advice=(
         (
             "A broker that signs people in this way: suppress the ARN of its IAM user, the session's issuer; the "
             "session's own ARN and name are the caller's choice."

@@ -13,7 +13,7 @@ def tuned(rules: Sequence[Rule], tuning: Tuning) -> tuple[Rule, ...]:
 
 
 def _tuned(rule: Rule, own: RuleTuning) -> Rule:
-    stage = rule.stage if own.stage is None else None if own.stage == "live" else own.stage
+    stage = {None: rule.stage, "live": None, "staged": "staged"}[own.stage]
     clauses = tuple(_clause(clause, own) for clause in rule.clauses if clause.name not in own.disabled_clauses)
     return replace(rule, clauses=clauses, severity=own.severity, stage=stage, staged_clauses=own.staged_clauses)
 

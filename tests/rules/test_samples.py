@@ -32,7 +32,7 @@ def test_every_rule_has_both_kinds_of_samples_and_states_its_blind_spots() -> No
     for rule in EVERY_RULE:
         kinds = {path.stem.partition("-")[0] for path in SAMPLES if path.parent.name == rule.id}
         assert kinds == {"fires", "quiet"}, rule.id
-        for told in (rule.blind_spots, rule.evasions, rule.tuning, rule.false_positives):
+        for told in (rule.blind_spots, rule.evasions, rule.tuning_advice, rule.false_positives):
             assert told, rule.id
             assert all(line.strip() for line in told), rule.id
 

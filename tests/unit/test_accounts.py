@@ -126,6 +126,7 @@ def test_a_batch_counts_for_the_metric_once_it_is_committed() -> None:
         sink=MemorySink(events, [findings, dead_letters]),
         intake=Intake(Detector(RULES), Topics("findings", "dead-letters")),
         observer=metrics,
+        max_outputs=5_000,
         commit_seconds=0,
         expected_accounts=[ONE, TWO],
     )

@@ -163,6 +163,7 @@ class World:
                 canary=Canary(KEY, TOPIC),
             ),
             observer=self.metrics,
+            max_outputs=5_000,
             commit_seconds=0,
         )
 

@@ -192,6 +192,16 @@ def test_explain_asks_rules_on_trial_when_told_to() -> None:
     assert "match, critical, on trial" in in_process("explain", sample, "--staged").stdout
 
 
+def test_explain_answers_for_every_clause_of_a_rule_that_a_caller_does_not_concern() -> None:
+    samples = ROOT / "tests" / "rules" / "samples" / "federated-user-changes-iam"
+    (explanation,) = explained(samples / "quiet-iam-user.json", "--staged")
+    said = answers(explanation, "federated-user-changes-iam")
+    assert {name: answer for name, (answer, *_) in said.items()} == {
+        "iam-changed": "not held",
+        "identity-made-or-widened": "not held",
+    }
+
+
 def test_explain_says_of_another_event_what_the_rules_watch() -> None:
     (explanation,) = explained(OTHER)
     for rule in RULES:

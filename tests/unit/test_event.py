@@ -122,7 +122,7 @@ def test_parameters_that_cannot_be_read_are_unknown_not_absent(parameters: objec
     assert event.seconds_requested == Unread(reason)
     assert event.policy_arns == PolicyArns((), Unread(reason))
     assert (event.inline_policy.grade, event.inline_policy.unread) == ("unknown", reason)
-    assert event.inline_policy_text is None
+    assert event.inline_policy_raw is None
     assert event.session_tags is None
     assert not event.grants_nothing_by_itself
 
@@ -189,7 +189,7 @@ def test_a_policy_is_judged_as_it_was_sent_not_as_it_is_shown() -> None:
     text = STAR.replace('"Resource": "*"', '"Resource": ["*", "sessionToken=x"]')
     event = Event(asking(policy=text))
     assert event.inline_policy.grade == "full_admin"
-    assert event.inline_policy_text == text
+    assert event.inline_policy_raw == text
 
 
 @pytest.mark.parametrize(
@@ -572,7 +572,7 @@ TEXTS = st.sampled_from(
 )
 
 
-JUDGED_RAW = {"inline_policy_text", "policy_arns"}  # for the rules; shown by way of `Event.shown` only
+JUDGED_RAW = {"inline_policy_raw", "policy_arns"}  # for the rules; shown by way of `Event.shown` only
 
 
 @given(watched_records(), TOKENS, KEYS, TEXTS, st.data())

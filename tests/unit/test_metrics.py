@@ -225,7 +225,7 @@ def test_one_scrape_takes_no_lag_away_from_another(metrics: Metrics) -> None:
 
 def test_partitions_are_those_of_the_last_rebalance(metrics: Metrics) -> None:
     metrics.rebalanced("assigned", 6, 0)
-    metrics.gave_up([("events", 4)])
+    metrics.partitions_paused([("events", 4)])
     assert (value(metrics, "assigned_partitions"), value(metrics, "paused_partitions")) == (6, 1)
     metrics.rebalanced("revoked", 2, 0)
     assert (value(metrics, "assigned_partitions"), value(metrics, "paused_partitions")) == (2, 0)
