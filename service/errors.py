@@ -13,7 +13,7 @@ TokentrailError          exit code 1
     └── Refused          login refused, access denied, topic missing: one line, exit code 3
 ```
 
-Signals that never leave the module that asked: `inflate.Bomb`, `bulk.Unusual`.
+Signals that never leave those who asked: `inflate.Bomb`, `bulk.Unusual`, `avro.schema.UnusableSchema`.
 """
 
 from collections.abc import Sequence

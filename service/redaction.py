@@ -19,7 +19,7 @@ _LONGEST_KNOWN_KEY: Final = 64  # so that a record cannot make memory grow; name
 # A token inside a longer text: `sessionToken=…`, `"sessionToken": "…"`, or told by how STS tokens begin.
 _SECRET_TEXT: Final = re.compile(
     r"""(?ix) (?P<key> (?: session | security | signin )[_-]?token | secret[_-]?access[_-]?key )
-        (?P<between> [\\"']* \s* [=:] \s* [\\"']* ) (?P<value> [^\s,;&"'\\{}\[\]]+ )
+        (?P<between> [\\"'\s]* [=:] [\\"'\s\[{(]* ) (?P<value> [^\s,;&"'\\{}\[\]]+ )
       | (?P<token> (?: IQoJb3JpZ2lu | FwoGZXIvYXdz | FQoGZXIvYXdz | FQoDYXdz ) [A-Za-z0-9+/=%_-]{16,} )""",
 )
 _SHORTEST_HINTED: Final = len("signintoken=x")  # the shortest text that it finds something in

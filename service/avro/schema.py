@@ -11,8 +11,6 @@ from typing import Any, Final
 from fastavro.schema import SchemaParseException, UnknownType, parse_schema, to_parsing_canonical_form
 from fastavro.schema import fingerprint as fastavro_fingerprint
 
-from service.errors import TokentrailError
-
 MAX_SCHEMA_BYTES: Final = 1_000_000  # a hundred times that of a CloudTrail record; with its references
 
 # Fields that hold an object: where a schema has a text there instead, the text is JSON.
@@ -46,7 +44,7 @@ _PRIMITIVES: Final = frozenset(["null", "boolean", "int", "long", "float", "doub
 _TYPES: Final = _PRIMITIVES | {"array", "enum", "error", "fixed", "map", "record"}
 
 
-class UnusableSchema(TokentrailError):
+class UnusableSchema(Exception):
     """A schema that cannot be read with; the text says why, without the schema's own words."""
 
 

@@ -1,9 +1,8 @@
 """The Source: a member of a consumer group that knows where it stands."""
 
-import json
 import time
 from collections.abc import Collection, Sequence
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 import structlog
 from confluent_kafka import (
@@ -28,6 +27,7 @@ from service.kafka.clients import (
 )
 from service.kafka.errors import ALL_BROKERS_DOWN, AUTO_OFFSET_RESET, in_our_terms, is_final, no_answer, refusal
 from service.kafka.positions import committed_positions, first_positions
+from service.kafka.statistics import Statistics
 from service.pipeline import CHUNK_MESSAGES
 from service.settings import KafkaSettings
 
@@ -54,7 +54,7 @@ class KafkaSource:
         self._protocol = first_protocol(settings)
         self._committed: dict[Place, int] = {}
         self._handed_out = False  # messages were handed out whose offsets were not committed yet
-        self._statistics: dict[Place, dict[str, Any]] = {}
+        self._statistics = Statistics(topic)
         self._paused: set[Place] = set()
         self._assigned: set[Place] = set()
         self._unplaced: set[Place] = set()  # assigned, without an offset to begin at
@@ -62,7 +62,6 @@ class KafkaSource:
         self._refused: Refused | None = None
         self._doubtful: Refused | None = None
         self.joined = False
-        self.connected = True  # to any broker, as far as the client's statistics tell
         self.revocations = 0
         self._subscribed = False
         self._consumer = self._new_consumer()
@@ -207,7 +206,7 @@ class KafkaSource:
         self.revocations += 1
         for tp in partitions:
             self._committed.pop((tp.topic, tp.partition), None)
-            self._statistics.pop((tp.topic, tp.partition), None)
+            self._statistics.forget((tp.topic, tp.partition))
             self._paused.discard((tp.topic, tp.partition))
             self._assigned.discard((tp.topic, tp.partition))
             self._unplaced.discard((tp.topic, tp.partition))
@@ -263,40 +262,22 @@ class KafkaSource:
     def group_metadata(self) -> object:
         return self._consumer.consumer_group_metadata()
 
-    def _on_statistics(self, text: str) -> None:
-        statistics = json.loads(text)
-        group = statistics.get("cgrp", {})
-        self.joined = self.joined or (group.get("state") == "up" and group.get("join_state") == "steady")
-        found: dict[Place, dict[str, Any]] = {}
-        for number, numbers in statistics.get("topics", {}).get(self._topic, {}).get("partitions", {}).items():
-            if (place := (self._topic, int(number))) in self._assigned:
-                found[place] = numbers
-        self._statistics = found
-        self._note_connection(any(broker["state"] == "UP" for broker in statistics.get("brokers", {}).values()))
+    @property
+    def connected(self) -> bool:
+        return self._statistics.connected
 
-    def _note_connection(self, connected: bool) -> None:  # noqa: FBT001  it has no other argument
-        if connected != self.connected and self.joined:
-            if connected:
-                _log.info("brokers answer again")
-            else:
-                _log.warning("no broker answers, waiting")
-        self.connected = connected
+    def _on_statistics(self, text: str) -> None:
+        were_connected = self.connected
+        self._statistics.note(text, self._assigned, time.time())
+        self.joined |= self._statistics.steady
+        if self.joined and were_connected and not self.connected:
+            _log.warning("no broker answers, waiting")
+        elif self.joined and self.connected and not were_connected:
+            _log.info("brokers answer again")
 
     def lags(self) -> dict[Place, int]:
-        """Messages below the last stable offset that are not committed yet.
-
-        A transactional upstream leaves markers, which take offsets too: a partition read to its end lags by
-        nothing, whatever the numbers say.
-        """
-        lags: dict[Place, int] = {}
-        for place, numbers in list(self._statistics.items()):
-            stable = numbers["ls_offset"]
-            committed = self._committed.get(place, numbers["committed_offset"])
-            if committed < 0 or stable < 0:
-                continue
-            at_end = numbers["fetchq_cnt"] == 0 and numbers["next_offset"] >= stable
-            lags[place] = 0 if at_end and not self._handed_out else max(0, stable - committed)
-        return lags
+        """Messages below the last stable offset that are not committed yet."""
+        return self._statistics.lags(self._committed, handed_out=self._handed_out)
 
     def close(self) -> None:
         """Leave the group. May hang while brokers are away: the caller bounds it."""

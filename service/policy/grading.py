@@ -22,20 +22,21 @@ BROAD_SHARE: Final = 0.75
 
 _LONGEST_REMEMBERED: Final = 2_048  # so that what others write cannot make memory grow: 4 MiB at most
 
-# Actions that make or widen an identity, or let one be borrowed.
+# Actions that make or widen an identity, or let one be borrowed; an explanation names the first that is allowed.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html
 IAM_ADMIN_ACTIONS: Final = tuple(
     f"iam:{name}"
     for name in (
-        "AddClientIDToOpenIDConnectProvider AddRoleToInstanceProfile AddUserToGroup "
-        "AttachGroupPolicy AttachRolePolicy AttachUserPolicy CreateAccessKey "
-        "CreateInstanceProfile CreateLoginProfile CreateOpenIDConnectProvider CreatePolicyVersion CreateRole "
-        "CreateSAMLProvider CreateServiceSpecificCredential CreateUser CreateVirtualMFADevice "
-        "DeactivateMFADevice DeleteRolePermissionsBoundary DeleteUserPermissionsBoundary EnableMFADevice "
-        "PutGroupPolicy PutRolePermissionsBoundary PutRolePolicy PutUserPermissionsBoundary PutUserPolicy "
-        "ResetServiceSpecificCredential ResyncMFADevice SetDefaultPolicyVersion UpdateAccessKey "
-        "UpdateAssumeRolePolicy UpdateLoginProfile UpdateOpenIDConnectProviderThumbprint UpdateSAMLProvider "
-        "UpdateServiceSpecificCredential UpdateSSHPublicKey UploadSigningCertificate UploadSSHPublicKey"
+        "CreateUser CreateAccessKey CreateLoginProfile AttachUserPolicy PutUserPolicy CreateRole "
+        "AttachRolePolicy PutRolePolicy UpdateAssumeRolePolicy AddClientIDToOpenIDConnectProvider "
+        "AddRoleToInstanceProfile AddUserToGroup AttachGroupPolicy CreateInstanceProfile "
+        "CreateOpenIDConnectProvider CreatePolicyVersion CreateSAMLProvider "
+        "CreateServiceSpecificCredential CreateVirtualMFADevice DeactivateMFADevice "
+        "DeleteRolePermissionsBoundary DeleteUserPermissionsBoundary EnableMFADevice PutGroupPolicy "
+        "PutRolePermissionsBoundary PutUserPermissionsBoundary ResetServiceSpecificCredential "
+        "ResyncMFADevice SetDefaultPolicyVersion UpdateAccessKey UpdateLoginProfile "
+        "UpdateOpenIDConnectProviderThumbprint UpdateSAMLProvider UpdateServiceSpecificCredential "
+        "UpdateSSHPublicKey UploadSigningCertificate UploadSSHPublicKey"
     ).split()
 )
 ROLE_PASSING: Final = "iam:PassRole"

@@ -30,9 +30,8 @@ from tests.fuzz.fuzz_shipped import make_ecs, make_ocsf
 from tests.unit.strategies import base64_gzip
 
 NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-RULES_OF_ALL: Final = EVERY_RULE
-DETECTOR: Final = Detector(RULES_OF_ALL)
-NAMES: Final = sorted({name for rule in RULES_OF_ALL for name in rule.watches})
+DETECTOR: Final = Detector(EVERY_RULE)
+NAMES: Final = sorted({name for rule in EVERY_RULE for name in rule.watches})
 QUIET: Final = b'{"eventSource": "s3.amazonaws.com", "eventName": "GetObject", "eventID": "quiet"}'
 WORDS: Final = (*sorted(DETECTOR.needles), "eventName", "eventSource", "amazonaws")
 

@@ -474,6 +474,8 @@ def test_a_key_that_only_resembles_one_is_left_alone() -> None:
         '{\\"credentials\\": {\\"sessionToken\\": \\"%s\\"}}',
         '{\\\\\\"sessionToken\\\\\\" : \\\\\\"%s\\\\\\"}',
         "{'sessionToken': '%s'}",
+        "sessionToken=[%s]",
+        'sessionToken=" %s"',
         "https://signin.aws/?X-Amz-Security-Token=%s&next=1",
         "session_token: %s",
         "SESSION-TOKEN=%s",

@@ -234,6 +234,9 @@ def test_other_keys_are_not_redacted(key: str) -> None:
         f'{{"sessionToken": "{SECRET}"}}',
         f'{{\\"sessionToken\\": \\"{SECRET}\\"}}',
         f"{{credentials={{sessionToken={SECRET}, expiration=x}}}}",
+        f"sessionToken=[{SECRET}]",
+        f"sessionToken={{{SECRET}",
+        f'sessionToken = " {SECRET}',
         f"{{'SessionToken': '{SECRET}'}}",
     ],
 )
