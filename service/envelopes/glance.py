@@ -48,7 +48,7 @@ class _Telltales(msgspec.Struct, rename="camel"):
     event_version: Raw | UnsetType = UNSET
     user_identity: Raw | UnsetType = UNSET
     insight_details: Raw | UnsetType = UNSET
-    digest_s3_bucket: Raw | UnsetType = msgspec.field(name="digestS3Bucket", default=UNSET)
+    digest_s3_bucket: Raw | UnsetType = UNSET
     digest_start_time: Raw | UnsetType = UNSET
     s3_bucket: Raw | UnsetType = UNSET
     s3_object_key: Raw | UnsetType = UNSET

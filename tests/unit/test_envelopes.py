@@ -5,7 +5,9 @@ import contextlib
 import gzip
 import hashlib
 import json
+import random
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
@@ -95,6 +97,7 @@ ENVELOPES: dict[str, tuple[bytes, Envelope]] = {
     "lines that end with one": (b"\n".join(DOCUMENTS) + b"\n", "documents"),
     "lines of Windows": (b"\r\n".join(DOCUMENTS) + b"\r\n", "documents"),
     "lines with empty ones": (b"\n\n".join(DOCUMENTS) + b"\n\n\n", "documents"),
+    "lines of Windows with empty ones": (b"\r\n\r\n".join(DOCUMENTS) + b"\r\n\r\n", "documents"),
     "concatenated": (b"".join(DOCUMENTS), "documents"),
     "concatenated with spaces": (b" \t ".join(DOCUMENTS), "documents"),
     "indented, concatenated": (b"\n".join(map(indented, RECORDS)), "documents"),
@@ -117,6 +120,8 @@ ENVELOPES: dict[str, tuple[bytes, Envelope]] = {
         b"".join(gzip.compress(json.dumps({"Records": [record]}).encode()) for record in RECORDS),
         "records",
     ),
+    "the tail of a file": (b",".join(DOCUMENTS) + b"]}", "documents"),
+    "stray ends between": (b"]}".join(DOCUMENTS), "documents"),
     "a file, then a record": (json.dumps({"Records": RECORDS[:2]}).encode() + DOCUMENTS[2], "records"),
     "cloudwatch": (cloudwatch(*TEXTS), "cloudwatch"),
     "cloudwatch, gzip": (gzip.compress(cloudwatch(*TEXTS)), "cloudwatch"),
@@ -195,6 +200,7 @@ IGNORED: dict[str, tuple[bytes, IgnoredKind]] = {
     "control message, gzip": (gzip.compress(cloudwatch("x", kind="CONTROL_MESSAGE")), "cloudwatch_control"),
     "digest": (b'{"awsAccountId":"1","digestStartTime":"x","digestS3Bucket":"b","logFiles":[]}', "digest"),
     "insight": (b'{"eventType":"AwsCloudTrailInsight","insightDetails":{"state":"Start"}}', "insight"),
+    "insight by its details": (b'{"eventVersion":"1.07","insightDetails":{"state":"Start"}}', "insight"),
     "insight by category": (b'{"eventVersion":"1.07","eventCategory":"Insight"}', "insight"),
     "insight from a bus": (
         eventbridge({"eventType": "AwsCloudTrailInsight"}, "AWS Insight via CloudTrail"),
@@ -259,7 +265,9 @@ def test_two_names_hide_no_records() -> None:
 
 
 def test_a_record_without_names_is_one_all_the_same() -> None:
-    assert only(unwrap(b'{"userIdentity":{}}')) == Record(b'{"userIdentity":{}}', None, None, "record")
+    data = b'{"userIdentity":{}}'
+    assert only(unwrap(data)) == Record(data, None, None, "record")
+    assert only(unwrap(b'{"detail":%s}' % data)) == Record(data, None, None, "eventbridge")
 
 
 # --- one bad part --------------------------------------------------------------------------------
@@ -331,6 +339,17 @@ def test_a_cut_line_costs_that_line_only(bad: str, place: int) -> None:
 def test_a_cut_line_hides_no_array_behind_it() -> None:
     data = b"\n".join([CUT["cut in an object"], b"[" + DOCUMENTS[0] + b"]", DOCUMENTS[1]])
     assert names(unwrap(data)) == ["!json", "GetFederationToken", "X"]
+
+
+def test_cut_lines_hide_no_array_between_them_though_a_file_comes_first() -> None:
+    """Not taken for one array over several lines, which would be read past its line ends."""
+    cut = CUT["cut in an object"]
+    data = b"\n".join([b'{"Records":[%s]}' % DOCUMENTS[0], cut, b"[%s]" % DOCUMENTS[1], cut])
+    assert names(unwrap(data)) == ["GetFederationToken", "!json", "X", "!json"]
+
+
+def test_a_line_of_prose_is_one_dead_letter_whatever_is_in_it() -> None:
+    assert names(unwrap(b"once { more\n" + DOCUMENTS[0])) == ["!not_json", "GetFederationToken"]
 
 
 @pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
@@ -508,6 +527,13 @@ def test_a_rejected_part_is_what_came_and_its_detail_quotes_nothing() -> None:
     assert "IQoJ" not in rejected.detail
 
 
+def test_a_rejected_element_is_what_came_without_the_commas_around_it() -> None:
+    _, rejected, _ = unwrap(b"[%s, \r\n nul, %s]" % (DOCUMENTS[0], DOCUMENTS[1]))
+    assert rejected == Rejected(b"nul", "not_json", "neither JSON nor gzip")
+    _, rejected = unwrap(b"[%s, nul]" % DOCUMENTS[0])
+    assert rejected == Rejected(b"nul", "not_json", "neither JSON nor gzip")
+
+
 # --- limits --------------------------------------------------------------------------------------
 
 
@@ -558,6 +584,35 @@ def test_a_damaged_stream_leaves_most_of_the_budget_to_others() -> None:
     damaged, good = base64_gzip(DOCUMENTS[0])[:-8], base64_gzip(DOCUMENTS[1])
     data = b'["' + damaged + b'","' + good + b'"]'
     assert names(unwrap(data)) == ["!gzip", "X"]
+
+
+def test_a_damaged_stream_costs_the_most_that_it_may_have_made() -> None:
+    """A token of two bits stands for at most 258 bytes (RFC 1951, 3.2.5): 1,032 of each byte."""
+    damaged, good = base64_gzip(DOCUMENTS[0])[:-8], base64_gzip(DOCUMENTS[1])
+    data = b'["' + damaged + b'","' + good + b'"]'
+    limit = 1_032 * len(base64.b64decode(damaged)) + len(DOCUMENTS[1])
+    assert names(unwrap(data, limit)) == ["!gzip", "X"]
+    assert names(unwrap(data, limit - 1)) == ["!gzip", "!too_large"]
+
+
+def test_a_bomb_behind_another_member_takes_no_more_memory_than_one_member() -> None:
+    """Which takes twice what it makes, while zlib joins its blocks."""
+    limit = 10_000_000
+    data = gzip.compress(b"\x00" * limit) + gzip.compress(b"\x00" * 3 * limit)
+    tracemalloc.start()
+    try:
+        assert names(unwrap(data, limit)) == ["!too_large"]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 2.5 * limit
+
+
+def test_gzip_that_refers_far_back_is_read() -> None:
+    """Compressors look 32 KiB back (RFC 1951, 2)."""
+    noise = random.Random(7).randbytes(15_000).hex()
+    record = issuance(one=noise, other=noise)
+    assert load(only(unwrap(gzip.compress(json.dumps(record).encode())))) == record
 
 
 def quoted(data: bytes) -> bytes:

@@ -183,6 +183,11 @@ def test_one_name_hides_no_envelope(key: str) -> None:
     assert len(batch.findings) == 1
 
 
+def test_two_names_hide_no_records() -> None:
+    batch, _ = through_intake(new_intake(), [b'{"eventSource": "a", "eventName": "b", "Records": [%s]}' % WATCHED])
+    assert len(batch.findings) == 1
+
+
 def test_a_message_without_a_timestamp_gives_a_finding_without() -> None:
     batch, _ = through_intake(new_intake(), [WATCHED])
     (finding,) = batch.findings
