@@ -482,11 +482,12 @@ def test_rubbish_is_rejected_for_a_reason(data: bytes, reason: str) -> None:
 OF_AVRO = {"avro", "glue_schema", "schema_unavailable", "schema_unknown"}
 
 
-@pytest.mark.parametrize("reason", sorted({*REASONS} - OF_AVRO))
-def test_every_reason_has_an_example(reason: str) -> None:
+def test_the_reasons_are_those_that_have_an_example() -> None:
+    """Each is a metric's label: one that is not listed has no series before it is met."""
     bomb = unwrap(gzip.compress(b"x" * 100), 99)
     found = {part.reason for data, _ in RUBBISH.values() for part in unwrap(data) if isinstance(part, Rejected)}
-    assert reason in found | {part.reason for part in bomb if isinstance(part, Rejected)}
+    found |= {part.reason for part in bomb if isinstance(part, Rejected)}
+    assert sorted(found | OF_AVRO) == sorted(REASONS)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from service.accounts import Accounts
 from service.batch import Batch
 from service.detect import Detector
+from service.envelopes import Part, Record, unwrap
+from service.errors import DecodeError
 from service.intake import Intake, Topics
 from service.rules import RULES
 from service.screen import MAX_BYTES, Screen
@@ -164,10 +167,47 @@ def test_an_account_is_seen_in_an_envelope() -> None:
     assert list(batch.accounts.newest) == ["111122223333"]
 
 
-def test_an_envelope_that_holds_nothing_is_not_unreadable() -> None:
-    """A delivery without records is no rubbish that a partition is paused for."""
-    _, taken = through_intake(new_intake(), [b"[]", b'{"Records": []}', b"[{}]"])
+def test_what_holds_nothing_is_not_unreadable() -> None:
+    """A delivery without records, or a tombstone, is no rubbish that a partition is paused for."""
+    batch, taken = through_intake(new_intake(), [b"[]", b'{"Records": []}', b"[{}]", None])
     assert taken.unreadable == {2}
+    assert batch.bytes == len(b'[]{"Records": []}[{}]')
+
+
+@pytest.mark.parametrize("form", [b"[%s, {}]", b"[{}, %s]"], ids=["before", "behind"])
+def test_a_message_is_readable_when_a_part_of_it_is(form: bytes) -> None:
+    batch, taken = through_intake(new_intake(), [form % WATCHED])
+    assert (taken.unreadable, taken.rejected, len(batch.findings)) == (set(), {"not_a_record": 1}, 1)
+
+
+def test_a_record_that_nobody_watches_is_never_unwrapped() -> None:
+    """Its names are enough, from the first time that they are seen."""
+    unwrapped = []
+
+    def noted(value: bytes, limit: int) -> Sequence[Part]:
+        unwrapped.append(value)
+        return unwrap(value, limit)
+
+    intake = Intake(DETECTOR, Topics("findings", "dead-letters"), unwrap=noted)
+    for _ in range(3):
+        through_intake(intake, [QUIET, WATCHED, QUIET])
+    assert unwrapped == [WATCHED] * 3
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, b"message"), (2, b"part")])
+def test_a_watched_record_that_cannot_be_decoded_is_rejected_with_its_message_or_alone(
+    count: int, expected: bytes
+) -> None:
+    def broken(data: bytes) -> object:
+        raise DecodeError("json", "broken")
+
+    part = Record(b"part", "sts.amazonaws.com", "GetFederationToken", "avro", broken)
+    topics = Topics("findings", "dead-letters")
+    batch, taken = through_intake(
+        Intake(DETECTOR, topics, unwrap=lambda _value, _limit: (part,) * count), [b"message"]
+    )
+    assert (taken.rejected, taken.records) == ({"json": count}, {})
+    assert [letter.value for letter in batch.outputs] == [expected] * count
 
 
 def test_what_was_rejected_first_stays_the_reason_of_a_whole_message() -> None:
