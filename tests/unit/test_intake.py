@@ -243,6 +243,23 @@ def test_offsets_are_those_after_the_last_message_of_each_partition() -> None:
     assert batch.offsets == {("events", 0): 10, ("events", 1): 8, ("events", 2): 6}
 
 
+def test_counts_add_up_over_what_is_taken_into_a_batch() -> None:
+    batch, intake = Batch(polled_at=0), screened_intake()
+    for _ in range(2):
+        intake.take(batch, [message(QUIET, offset) for offset in range(FULL)], hurry=True)
+    assert (batch.messages, batch.bytes) == (2 * FULL, 2 * FULL * len(QUIET))
+    assert batch.screened + batch.records["record"] == 2 * FULL
+    assert batch.screened > FULL
+
+
+@pytest.mark.parametrize(("name", "expected"), [("getfederationtoken", 1), ("GetCallerIdentity", 0)])
+def test_a_near_miss_is_counted_in_an_envelope_as_beside_one(name: str, expected: int) -> None:
+    event = issuance(eventName=name)
+    for value in (event, {"detail": event}):
+        batch, _ = through_intake(new_intake(), [json.dumps(value).encode()])
+        assert batch.near_misses == expected
+
+
 def test_invented_names_are_told_from_watched_ones_however_many_come() -> None:
     intake = Intake(Detector(RULES), Topics("findings", "dead-letters"))
     for start in range(0, 50_000, 10_000):
