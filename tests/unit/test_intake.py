@@ -4,13 +4,16 @@ import json
 import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
+from typing import cast
 
+import confluent_kafka
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.accounts import Accounts
-from service.batch import Batch
+from service.batch import Batch, Message
+from service.canary import HEADER, Canary, attack, seal
 from service.detect import Detector
 from service.envelopes import Part, Record, unwrap
 from service.errors import DecodeError
@@ -20,6 +23,7 @@ from service.screen import MAX_BYTES, Screen
 from tests.fuzz import fuzz_core
 from tests.fuzz.fuzz_intake import (
     DETECTOR,
+    NOW,
     QUIET,
     TARGETS,
     make_hidden,
@@ -116,8 +120,9 @@ def test_a_share_of_what_is_screened_is_read_in_turn() -> None:
 
 
 def test_without_hurry_nothing_is_screened() -> None:
-    batch, taken = through_intake(screened_intake(), [QUIET] * FULL)
-    assert (batch.screened, taken.records["record"]) == (0, FULL)
+    batch = Batch(polled_at=0)
+    screened_intake().take(batch, [message(QUIET, offset) for offset in range(FULL)])
+    assert (batch.screened, batch.records["record"]) == (0, FULL)
 
 
 def test_so_many_bytes_that_copying_them_would_hurt_are_read() -> None:
@@ -190,8 +195,8 @@ def test_a_record_that_nobody_watches_is_never_unwrapped() -> None:
 
     intake = Intake(DETECTOR, Topics("findings", "dead-letters"), unwrap=noted)
     for _ in range(3):
-        through_intake(intake, [QUIET, WATCHED, QUIET])
-    assert unwrapped == [WATCHED] * 3
+        through_intake(intake, [QUIET, WATCHED, QUIET, b"cut", None, QUIET])
+    assert unwrapped == [WATCHED, b"cut"] * 3
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, b"message"), (2, b"part")])
@@ -256,8 +261,30 @@ def test_counts_add_up_over_what_is_taken_into_a_batch() -> None:
 def test_a_near_miss_is_counted_in_an_envelope_as_beside_one(name: str, expected: int) -> None:
     event = issuance(eventName=name)
     for value in (event, {"detail": event}):
-        batch, _ = through_intake(new_intake(), [json.dumps(value).encode()])
-        assert batch.near_misses == expected
+        batch, _ = through_intake(new_intake(), [json.dumps(value).encode()] * 2)
+        assert batch.near_misses == 2 * expected
+
+
+def test_a_finding_says_the_envelope_and_only_answers_of_rules_are_counted() -> None:
+    batch, _ = through_intake(new_intake(), [BUS])
+    assert {finding.envelope for finding in batch.findings} == {"eventbridge"}
+    assert batch.verdicts[batch.findings[0].rule_id, "match"] == 1
+    assert "no_match" not in {verdict for _, verdict in batch.verdicts}
+
+
+def test_a_mark_on_another_message_is_wrong_though_its_own_came_in_the_same_batch() -> None:
+    """What a canary's metric says of a stolen mark is what is wrong with it."""
+    value = attack("canary-1", NOW)
+    headers = [(HEADER, seal("key", "events", value, NOW))]
+    messages = [
+        confluent_kafka.Message(topic="events", partition=0, offset=offset, value=value, headers=headers)
+        for offset, value in enumerate([value, WATCHED, value])
+    ]
+    batch = Batch(polled_at=0)
+    topics = Topics("findings", "dead-letters")
+    intake = Intake(DETECTOR, topics, canary=Canary("key", "events"), clock=lambda: NOW)
+    intake.take(batch, cast("list[Message]", messages))
+    assert batch.canaries == {"accepted": 1, "wrong_mark": 1, "replayed": 1}
 
 
 def test_invented_names_are_told_from_watched_ones_however_many_come() -> None:
