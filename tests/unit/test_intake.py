@@ -175,7 +175,7 @@ def test_an_account_is_seen_in_an_envelope() -> None:
 def test_what_holds_nothing_is_not_unreadable() -> None:
     """A delivery without records, or a tombstone, is no rubbish that a partition is paused for."""
     batch, taken = through_intake(new_intake(), [b"[]", b'{"Records": []}', b"[{}]", None])
-    assert taken.unreadable == {2}
+    assert (taken.unreadable, taken.ignored) == ({2}, {"tombstone": 1})
     assert batch.bytes == len(b'[]{"Records": []}[{}]')
 
 
@@ -183,6 +183,12 @@ def test_what_holds_nothing_is_not_unreadable() -> None:
 def test_a_message_is_readable_when_a_part_of_it_is(form: bytes) -> None:
     batch, taken = through_intake(new_intake(), [form % WATCHED])
     assert (taken.unreadable, taken.rejected, len(batch.findings)) == (set(), {"not_a_record": 1}, 1)
+
+
+def test_what_is_ignored_was_read() -> None:
+    pointer = b'{"s3Bucket": "b"}'
+    _, taken = through_intake(new_intake(), [pointer, b"[%s, {}]" % pointer, b"[{}, %s]" % pointer])
+    assert (taken.unreadable, taken.ignored, taken.rejected) == (set(), {"s3_pointer": 3}, {"not_a_record": 2})
 
 
 def test_a_record_that_nobody_watches_is_never_unwrapped() -> None:
@@ -211,7 +217,7 @@ def test_a_watched_record_that_cannot_be_decoded_is_rejected_with_its_message_or
     batch, taken = through_intake(
         Intake(DETECTOR, topics, unwrap=lambda _value, _limit: (part,) * count), [b"message"]
     )
-    assert (taken.rejected, taken.records) == ({"json": count}, {})
+    assert (taken.rejected, batch.records["avro"]) == ({"json": count}, 0)
     assert [letter.value for letter in batch.outputs] == [expected] * count
 
 
@@ -242,6 +248,8 @@ def test_a_message_without_a_timestamp_gives_a_finding_without() -> None:
 def test_offsets_are_those_after_the_last_message_of_each_partition() -> None:
     batch = Batch(polled_at=0)
     intake = new_intake()
+    intake.take(batch, [message(QUIET, 0)])
+    assert batch.offsets == {("events", 0): 1}
     intake.take(batch, [message(QUIET, offset) for offset in range(7)])
     assert batch.offsets == {("events", 0): 7, ("events", 1): 5, ("events", 2): 6}
     intake.take(batch, [message(QUIET, offset) for offset in (9, 7)])
@@ -275,16 +283,16 @@ def test_a_finding_says_the_envelope_and_only_answers_of_rules_are_counted() -> 
 def test_a_mark_on_another_message_is_wrong_though_its_own_came_in_the_same_batch() -> None:
     """What a canary's metric says of a stolen mark is what is wrong with it."""
     value = attack("canary-1", NOW)
-    headers = [(HEADER, seal("key", "events", value, NOW))]
+    headers: list[tuple[str, str | bytes | None]] = [(HEADER, seal("key", "events", value, NOW))]
     messages = [
         confluent_kafka.Message(topic="events", partition=0, offset=offset, value=value, headers=headers)
-        for offset, value in enumerate([value, WATCHED, value])
+        for offset, value in enumerate([value, WATCHED, value, value])
     ]
     batch = Batch(polled_at=0)
     topics = Topics("findings", "dead-letters")
     intake = Intake(DETECTOR, topics, canary=Canary("key", "events"), clock=lambda: NOW)
     intake.take(batch, cast("list[Message]", messages))
-    assert batch.canaries == {"accepted": 1, "wrong_mark": 1, "replayed": 1}
+    assert batch.canaries == {"accepted": 1, "wrong_mark": 1, "replayed": 2}
 
 
 def test_invented_names_are_told_from_watched_ones_however_many_come() -> None:
