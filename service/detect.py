@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -62,9 +62,9 @@ class Detector:
             name: tuple(rule for rule in rules if name in rule.watches) for name in watched
         }
         self._folded = {(source.lower(), name.lower()) for source, name in watched}
+        self._lengths = {len(name) for _, name in watched}
         nothing: dict[str, Verdict] = {rule.id: "no_match" for rule in rules}
         self._quiet = Detection(nothing)
-        self.is_near_miss = lru_cache(maxsize=4_096)(self._is_near_miss)
 
     @property
     def needles(self) -> set[str]:
@@ -74,9 +74,9 @@ class Detector:
     def watches(self, source: str | None, name: str | None) -> bool:
         return (source, name) in self._watchers
 
-    def _is_near_miss(self, source: str | None, name: str | None) -> bool:
+    def is_near_miss(self, source: str | None, name: str | None) -> bool:
         """CloudTrail's names are canonical: one that differs in letter case only is counted, not matched."""
-        if source is None or name is None or (source, name) in self._watchers:
+        if source is None or name is None or len(name) not in self._lengths or (source, name) in self._watchers:
             return False
         return (source.lower(), name.lower()) in self._folded
 

@@ -285,8 +285,8 @@ def test_names_are_compared_exactly(source: object, name: object, near: bool) ->
     detection = detect(issuance(eventSource=source, eventName=name))
     assert set(detection.verdicts.values()) == {"no_match"}
     assert not detection.findings
-    text = isinstance(source, str) and isinstance(name, str)
-    assert (text and DETECTOR.is_near_miss(source, name)) is near
+    near_miss = isinstance(source, str) and isinstance(name, str) and DETECTOR.is_near_miss(source, name)
+    assert near_miss is near
 
 
 def test_a_match_is_no_near_miss() -> None:
