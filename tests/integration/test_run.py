@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from prometheus_client.parser import text_string_to_metric_families
@@ -144,11 +144,22 @@ def finding_ids(messages: Sequence[Message]) -> Counter[str]:
     return Counter(json.loads(message.value() or b"")["finding_id"] for message in messages)
 
 
+def _asked(consumer: Consumer, places: list[TopicPartition]) -> list[TopicPartition] | None:
+    """None while a broker that has just come back is no coordinator yet."""
+    try:
+        return consumer.committed(places, timeout=10)
+    except KafkaException as failure:
+        if failure.args[0].code() in (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS):
+            return None
+        raise
+
+
 def committed(kafka: Kafka, program: Program) -> dict[int, int]:
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": program.group})
     try:
         numbers = consumer.list_topics(program.events, timeout=10).topics[program.events].partitions
-        positions = consumer.committed([TopicPartition(program.events, n) for n in numbers], timeout=10)
+        places = [TopicPartition(program.events, number) for number in numbers]
+        positions = poll_until(lambda: _asked(consumer, places), "the group's coordinator")
         return {position.partition: position.offset for position in positions if position.offset >= 0}
     finally:
         consumer.close()
