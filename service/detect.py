@@ -145,9 +145,8 @@ class Detector:
         unread = [item for evaluation in evaluations for item in evaluation.not_evaluable]
         built = [isolated(match.rule, partial(_finding, match, event, provenance, unread)) for match in matches]
         found = []
-        today = (
-            provenance.detected_at.date() if provenance.detected_at else date.min
-        )  # without a time, nothing has expired
+        # Without a time, nothing has expired.
+        today = provenance.detected_at.date() if provenance.detected_at else date.min
         for match, finding in zip(matches, built, strict=True):
             if finding is None:
                 continue

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import confluent_kafka
 
-from tests.bench.plot import draw
 from tests.bench.stage import CACHE
 from tests.bench.table import Row, Scale
 from tests.broker import KAFKA_VERSION, ROOT
@@ -32,7 +31,11 @@ def save(name: str, rows: Sequence[Row], table: str, scale: Scale, arguments: Se
     content = about | {"rows": [asdict(row) for row in rows]}
     (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     (folder / f"{name}.md").write_text(f"{_heading(about)}\n\n{table}\n", encoding="utf-8")
-    draw(rows, folder)
+
+
+def load(file: Path) -> list[Row]:
+    content = json.loads(file.read_text("utf-8"))
+    return [Row(**row | {"values": tuple(row["values"])}) for row in content["rows"]]
 
 
 def _names(name: str) -> Iterator[str]:

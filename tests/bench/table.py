@@ -1,7 +1,7 @@
 """What a bench measured: rows, one value a round, and their table. It knows nothing of what is measured."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
 
@@ -36,10 +36,32 @@ class Row:
     note: str = ""
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """A table for each part, in the order of the rows."""
-    parts = dict.fromkeys(row.part for row in rows)
-    return "\n\n".join(_table(part, [row for row in rows if row.part == part]) for part in parts)
+def markdown(*runs: Sequence[Row]) -> str:
+    """A table for each part, in the order of the rows: of one run, or of several taken together."""
+    lines: dict[str, list[str]] = {}
+    for row in merged(runs):
+        against = [ratio for run in runs for its in run if _same(its, row) for ratio in ratios(its, run)]
+        lines.setdefault(row.part, []).append(_line(row, against))
+    return "\n\n".join("\n".join([f"### {part}", "", _HEAD, *its]) for part, its in lines.items())
+
+
+def merged(runs: Sequence[Sequence[Row]]) -> list[Row]:
+    """Each row once, with the values of all runs."""
+    rows: dict[tuple[str, str], list[Row]] = {}
+    for row in (row for run in runs for row in run):
+        rows.setdefault((row.part, row.name), []).append(row)
+    return [
+        replace(
+            its[0],
+            values=tuple(value for row in its for value in row.values),
+            note="; ".join(dict.fromkeys(row.note for row in its if row.note)),
+        )
+        for its in rows.values()
+    ]
+
+
+def _same(row: Row, other: Row) -> bool:
+    return (row.part, row.name) == (other.part, other.name)
 
 
 def ratios(row: Row, rows: Sequence[Row]) -> tuple[float, ...]:
@@ -50,12 +72,7 @@ def ratios(row: Row, rows: Sequence[Row]) -> tuple[float, ...]:
     return tuple(value / other for value, other in zip(row.values, base.values, strict=True))
 
 
-def _table(part: str, rows: Sequence[Row]) -> str:
-    return "\n".join([f"### {part}", "", _HEAD, *(_line(row, rows) for row in rows)])
-
-
-def _line(row: Row, rows: Sequence[Row]) -> str:
-    against = ratios(row, rows)
+def _line(row: Row, against: Sequence[float]) -> str:
     cells = (
         row.name,
         f"{_number(median(row.values))} {row.unit}" if row.values else "not measured",
