@@ -24,7 +24,7 @@ _COMMANDS: Final = {
     "canary": "an attack that nobody made, sent through the running system to see it found",
     "redrive": "dead letters into the events topic again, after a fix",
     "rules": "the catalogue of rules",
-    "schema": "the finding's JSON or Avro schema",
+    "schema": "the schema of a finding: JSON Schema, Avro or OCSF",
 }
 
 

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from service import canary
 from service.batch import Message, Outgoing
 from service.cli import complain
-from service.cli.settings_flags import settings_of, settings_options
+from service.cli.settings_flags import CONNECTION, settings_of, settings_options
 from service.errors import SettingsError
 from service.finding import finding_id
 from service.kafka.clients import check_topic, new_client, producer_config
@@ -52,7 +52,7 @@ class Trip:
     show_default=True,
     help="text: a line for people. json: the same as one object.",
 )
-@settings_options
+@settings_options(*CONNECTION, "topics.events", "topics.findings")
 def command(*, timeout: float, output: str, **options: Any) -> int:
     """Send a synthetic attack to the events topic, wait for its finding, print how long it took.
 

@@ -26,7 +26,7 @@ from service.kafka.preflight import Result
     show_default=True,
     help="What a line is made of.",
 )
-@settings_options
+@settings_options()
 def command(*, wait: bool, timeout: float | None, output: str, **options: Any) -> int:
     """Check what `run` needs: settings, brokers, topics, limits, access. One line each; changes nothing.
 

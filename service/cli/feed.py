@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError
 
 from service.cli import complain
 from service.cli.progress import reading
-from service.cli.settings_flags import settings_of, settings_options
+from service.cli.settings_flags import CONNECTION, REGISTRY, settings_of, settings_options
 from service.errors import SettingsError
 from service.feed.messages import Message, Reading, as_found, paced, wrapped
 from service.feed.send import Feeder
@@ -37,7 +37,7 @@ _SHAPES: Final = (*WRAPS, "avro")
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), help="Records a second; as fast as it goes by default."
 )
-@settings_options
+@settings_options(*CONNECTION, "topics.events", *REGISTRY, "registry.auto_register")
 def command(
     paths: tuple[str, ...],
     topic: str | None,

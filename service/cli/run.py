@@ -9,7 +9,7 @@ from service.cli.settings_flags import settings_of, settings_options
 
 
 @click.command("run")
-@settings_options
+@settings_options()
 def command(**options: Any) -> int:
     """Read CloudTrail events from Kafka, publish findings, until SIGTERM or SIGINT.
 

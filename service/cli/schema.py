@@ -16,7 +16,7 @@ _SCHEMAS = {"json": json_schema, "avro": avro_schema, "ocsf": ocsf_schema}
     "--format",
     "name_given",
     type=click.Choice(list(_SCHEMAS)),
-    help="The same as the argument, for older scripts.",
+    help="The same as the argument.",
 )
 def command(name: str, name_given: str | None) -> None:
     """Print the schema of a finding.

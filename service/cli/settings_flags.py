@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -13,13 +13,40 @@ from service.settings_table import describe
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def settings_options(command: Command) -> Command:
-    for row in reversed(describe()):
-        if row.flag:
-            default = "" if row.default == "none" else f"  [default: {row.default}]"
-            option = click.option(row.flag, "__".join(row.name), metavar="VALUE", help=row.meaning + default)
-            command = option(command)
-    return command
+CONNECTION: Final = (
+    "kafka.bootstrap_servers",
+    "kafka.security_protocol",
+    "kafka.msk_iam_region",
+    "kafka.sasl_mechanism",
+    "log",
+    "config",
+)
+REGISTRY: Final = (
+    "registry.url",
+    "registry.ca_location",
+    "registry.certificate_location",
+    "registry.key_location",
+    "registry.timeout_seconds",
+)
+
+
+def settings_options(*heeded: str) -> Callable[[Command], Command]:
+    """A flag for each setting: every command takes what `run` takes, as it takes its environment and file.
+
+    `heeded` are settings, `kafka.group_id`, or sections, `log`: `--help` shows the flags of these alone. It shows
+    all where none is named.
+    """
+
+    def decorate(command: Command) -> Command:
+        for row in reversed(describe()):
+            if row.flag:
+                default = "" if row.default == "none" else f"  [default: {row.default}]"
+                hidden = bool(heeded) and {row.name[0], ".".join(row.name)}.isdisjoint(heeded)
+                name, text = "__".join(row.name), row.meaning + default
+                command = click.option(row.flag, name, metavar="VALUE", help=text, hidden=hidden)(command)
+        return command
+
+    return decorate
 
 
 def settings_of(options: Mapping[str, Any]) -> Settings:

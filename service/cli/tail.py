@@ -12,7 +12,7 @@ from rich.text import Text
 from service.avro.messages import connect
 from service.batch import Message
 from service.cli import complain
-from service.cli.settings_flags import settings_of, settings_options
+from service.cli.settings_flags import CONNECTION, REGISTRY, settings_of, settings_options
 from service.cli.table import STYLES, cell, console
 from service.errors import DecodeError, SchemaUnavailable
 from service.finding import SEVERITIES, Severity
@@ -42,7 +42,7 @@ _RULE_IDS = [rule.id for rule in EVERY_RULE]
     show_default=True,
     help="json: each finding on a line, as it is in the topic; of one in Avro, its fields as JSON.",
 )
-@settings_options
+@settings_options(*CONNECTION, "topics.findings", *REGISTRY)
 def command(
     *,
     start: Start,

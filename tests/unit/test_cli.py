@@ -100,7 +100,7 @@ def test_the_help_explains_the_command_and_every_option(name: str) -> None:
         assert not isinstance(option, click.Option) or option.help, option.name
 
 
-@pytest.mark.parametrize("name", ["run", "scan", "explain", "feed"])
+@pytest.mark.parametrize("name", ["run", "check", "scan", "explain", "feed", "tail", "canary", "redrive"])
 def test_the_help_of_what_scripts_call_tells_the_exit_codes(name: str) -> None:
     told = " ".join((command(name).help or "").split())
     assert "Exits 0" in told
@@ -126,10 +126,32 @@ def test_every_setting_but_secrets_is_a_flag() -> None:
     assert options("run").keys() == named - WITHOUT_FLAG
 
 
-@pytest.mark.parametrize("name", ["check", "feed", "redrive"])
+@pytest.mark.parametrize("name", ["check", "feed", "tail", "canary", "redrive"])
 def test_all_commands_that_talk_to_kafka_share_these_flags(name: str) -> None:
     assert options(name).keys() > options("run").keys()
     assert WITHOUT_FLAG.isdisjoint(options(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("feed", {"--topics-events", "--registry-url", "--registry-auto-register"}),
+        ("tail", {"--topics-findings", "--registry-url"}),
+        ("canary", {"--topics-events", "--topics-findings"}),
+        ("redrive", {"--group-id", "--topics-events", "--topics-dead-letters"}),
+    ],
+)
+def test_help_shows_the_settings_that_a_command_heeds_and_no_others(name: str, own: set[str]) -> None:
+    shown = {flag for flag, option in options(name).items() if not option.hidden and flag in options("run")}
+    connection = {"--bootstrap-servers", "--security-protocol", "--sasl-mechanism", "--log-level", "--config"}
+    assert own | connection <= shown
+    others = {"--http-port", "--delivery-mode", "--limits-batch-messages", "--start", "--group-id", "--tuning"}
+    assert not shown & (others - own)
+
+
+@pytest.mark.parametrize("name", ["run", "check"])
+def test_help_of_the_service_shows_every_setting(name: str) -> None:
+    assert not [flag for flag, option in options(name).items() if option.hidden]
 
 
 @pytest.mark.parametrize("row", [row for row in describe() if row.flag], ids=lambda row: row.flag)
