@@ -68,7 +68,7 @@ _PROPERTIES: Final[Any] = Field(default_factory=dict, repr=False, exclude=True)
 
 class KafkaSettings(_Section):
     bootstrap_servers: Brokers | None = None
-    """Brokers to ask first, host:port, comma-separated. Required by `run`."""
+    """Brokers to ask first, host:port, comma-separated. Required by whatever talks to Kafka."""
     group_id: Text = "tokentrail"
     """Consumer group."""
     group_protocol: Literal["auto", "classic", "consumer"] = "auto"
