@@ -31,6 +31,7 @@ _CUT: Final = "…[cut]"
 _MAX_NUMBER: Final = 2**53 - 1  # beyond it JSON readers disagree
 
 _DECIMAL: Final = re.compile(r"[+-]?\d{1,400}(\.\d{1,400})?([eE][+-]?\d{1,6})?", re.ASCII)
+_SEVERAL: Final = re.compile(r"[\s;\[\]{}\"]|,arn:")  # no ARN of a policy has one of these
 _FEDERATED: Final = re.compile(r"arn:[^:]*:sts::[^:]*:federated-user/(?P<name>.+)", re.DOTALL)
 
 
@@ -193,7 +194,9 @@ class Event:
         elements = [] if value is None else value if isinstance(value, list) else [value]
         arns = [element.get("arn") if isinstance(element, dict) else element for element in elements]
         texts = tuple(arn for arn in arns if isinstance(arn, str) and arn not in ("", HIDDEN))
-        return PolicyArns(texts, None if len(texts) == len(arns) else Unread("policy_arns_unreadable"))
+        # A shipper's text of several ARNs is kept: a name may be seen in it, though not told for sure.
+        whole = len(texts) == len(arns) and not any(map(_SEVERAL.search, texts))
+        return PolicyArns(texts, None if whole else Unread("policy_arns_unreadable"))
 
     @cached_property
     def inline_policy(self) -> policy.Assessment:

@@ -12,15 +12,33 @@ _MAX_DEPTH: Final = 40
 _NESTED: Final = (dict, list)
 _MAX_SECRETS: Final = 100  # looked for elsewhere in the record, which holds one or two
 _SHORTEST_SECRET: Final = 16  # that is looked for elsewhere: what is shorter may be an everyday word
-_SECRET_KEYS: Final = frozenset({"sessiontoken", "secretaccesskey", "securitytoken", "signintoken", "password"})
+# Of responses of STS, of sign-in, and of the operations of IAM that a rule watches; CloudTrail hides most of them.
+_SECRET_KEYS: Final = frozenset(
+    {
+        "base32stringseed",
+        "newpassword",
+        "oldpassword",
+        "password",
+        "privatekey",
+        "qrcodepng",
+        "secretaccesskey",
+        "securitytoken",
+        "servicecredentialsecret",
+        "servicepassword",
+        "sessionkey",
+        "sessiontoken",
+        "signintoken",
+    }
+)
 _NO_SEPARATORS: Final = str.maketrans("", "", "_- ")
 _LONGEST_KNOWN_KEY: Final = 64  # so that a record cannot make memory grow; names of fields are shorter
 # What is added here goes into _hints_at_secret, too; what is shorter, into _SHORTEST_HINTED.
 # A token inside a longer text: `sessionToken=…`, `"sessionToken": "…"`, or told by how STS tokens begin.
 _SECRET_TEXT: Final = re.compile(
-    r"""(?ix) (?P<key> (?: session | security | signin )[_-]?token | secret[_-]?access[_-]?key )
-        (?P<between> [\\"'\s]* [=:] [\\"'\s\[{(]* ) (?P<value> [^\s,;&"'\\{}\[\]]+ )
-      | (?P<token> (?: IQoJb3JpZ2lu | FwoGZXIvYXdz | FQoGZXIvYXdz | FQoDYXdz ) [A-Za-z0-9+/=%_-]{16,} )""",
+    r"""(?ix) (?P<key> (?: session | security | signin )[_-]?token | secret[\ _-]?access[\ _-]?key )
+        (?P<between> (?: [\\"'\s] | %22 )* (?: [=:>] | %3[ad] ) (?: [\\"'\s\[{(] | %22 )* )
+        (?P<value> [^\s,;&"'\\{}\[\]<]+ )
+      | (?P<token> (?: IQoJb3JpZ2lu | FwoGZXIvYXdz | FQoGZXIvYXdz | [AF]QoDYXdz ) [A-Za-z0-9+/=%_-]{16,} )""",
 )
 _SHORTEST_HINTED: Final = len("signintoken=x")  # the shortest text that it finds something in
 
@@ -52,7 +70,7 @@ def _collect_secrets(items: Iterable[tuple[str, object]], depth: int, found: lis
             if len(value) >= _SHORTEST_SECRET and _is_secret(key) and value != HIDDEN:
                 found.append(value)
         elif isinstance(value, _NESTED) and depth < _MAX_DEPTH and len(found) < _MAX_SECRETS:
-            inner = value.items() if isinstance(value, dict) else [("", one) for one in value]
+            inner = value.items() if isinstance(value, dict) else [(key, one) for one in value]
             _collect_secrets(inner, depth + 1, found)
 
 
@@ -118,7 +136,7 @@ def _hints_at_secret(text: str) -> bool:
         or "secret" in folded
         or "iqojb3jpz2lu" in folded
         or "ogzxivyxdz" in folded
-        or "fqodyxdz" in folded
+        or "qodyxdz" in folded
     )
 
 

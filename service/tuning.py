@@ -102,8 +102,14 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             (self.federated_user_name is None or matches(self.federated_user_name, finding.federated_user_name))
             and self.account_id in (None, finding.account_id)
             and self.vpc_endpoint_id in (None, finding.vpc_endpoint_id)
-            and (not self.networks or any(_contains(network, finding.source_ip) for network in self.networks))
+            and (not self.networks or self._is_from_networks(finding))
         )
+
+    def _is_from_networks(self, finding: Finding) -> bool:
+        """Behind an endpoint an address is one of its VPC, which may be of any range: its owner chose it."""
+        if finding.vpc_endpoint_id is not None and self.vpc_endpoint_id is None:
+            return False
+        return any(_contains(network, finding.source_ip) for network in self.networks)
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

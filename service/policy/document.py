@@ -5,7 +5,7 @@ Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_gra
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 from urllib.parse import unquote_plus
@@ -102,6 +102,10 @@ class _TooLong(Exception):
     pass
 
 
+class _Repeated(list[object]):
+    """The values of a key that was given twice: which of them counts is not known."""
+
+
 def _loads(text: str) -> object:
     if len(text) > MAX_POLICY_CHARACTERS:
         raise _TooLong
@@ -112,12 +116,14 @@ def _loads(text: str) -> object:
 
 
 def _merge(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    """Lower-case the keys. A key given twice holds all of its values: no reader may hide an `Allow`."""
+    """Lower-case the keys. A key given twice holds all of its values, and takes no power away: no reader may hide
+    an `Allow`.
+    """
     merged: dict[str, object] = {}
     for key, value in pairs:
         folded = key.lower()
         if folded in merged:
-            merged[folded] = [*_listed(merged[folded]), *_listed(value)]
+            merged[folded] = _Repeated([*_listed(merged[folded]), *_listed(value)])
         else:
             merged[folded] = value
     return merged
@@ -145,10 +151,24 @@ def statements_of(document: dict[str, object]) -> tuple[list[Statement], list[St
                 denies.append(statement)
             continue
         if "allow" in effects:
-            allows.append(statement)
+            allows.append(statement if statement.resources_inverted else _completed(statement))
         if not whole or effects != {"allow"}:
             unread = "policy_statement_unreadable"
+    if isinstance(document.get("statement"), _Repeated):
+        return allows, [], "policy_statement_unreadable"
     return allows, denies, unread
+
+
+def _completed(allow: Statement) -> Statement:
+    """An ARN with fewer than six fields has wildcards for the others.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
+    """
+    resources = (
+        resource + ":*" * (5 - resource.count(":")) if resource.startswith("arn:") else resource
+        for resource in allow.resources
+    )
+    return replace(allow, resources=tuple(resources))
 
 
 def _statement(number: int, keys: dict[str, object]) -> tuple[Statement, bool]:
@@ -166,7 +186,7 @@ def _patterns(keys: dict[str, object], plain: str, negated: str) -> tuple[tuple[
     inverted = negated in keys
     values = _listed(keys[negated if inverted else plain])
     texts = tuple(dict.fromkeys(value.lower() for value in values if isinstance(value, str)))
-    whole = all(isinstance(value, str) for value in values)
+    whole = all(isinstance(value, str) for value in values) and not isinstance(values, _Repeated)
     if inverted and not whole:
         return (), False, False  # what an exception spares is unknown
     return texts, inverted, whole

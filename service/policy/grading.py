@@ -20,6 +20,7 @@ Grade = Literal["full_admin", "broad", "iam_admin", "scoped", "no_power", "absen
 # "Every action save a stated few": the share of all witnesses that must remain allowed.
 BROAD_SHARE: Final = 0.75
 
+_MOST_PAIRS: Final = 50_000  # of patterns, 2 µs each; the API's 2,048 characters hold no more
 _LONGEST_REMEMBERED: Final = 2_048  # so that what others write cannot make memory grow: 4 MiB at most
 
 # Actions that make or widen an identity, or let one be borrowed; an explanation names the first that is allowed.
@@ -152,4 +153,6 @@ def _iam_power(allow: Statement, denies: Sequence[Statement]) -> str | None:
 
 def _denied(allow: Statement, denies: Sequence[Statement]) -> bool:
     """Whether nothing that the statement allows survives: sound, not complete (denials may add up)."""
+    if len(allow.actions) * sum(len(deny.actions) for deny in denies) > _MOST_PAIRS:
+        return False
     return not allow.inverted and all(any(deny.swallows(action) for deny in denies) for action in allow.actions)

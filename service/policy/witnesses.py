@@ -33,7 +33,9 @@ _SERVICES: Final = (
     "waf-regional wafv2 wellarchitected wisdom workdocs workmail workspaces xray"
 ).split()
 _VERBS: Final = "batchwrite create delete describe get list modify put start tag update".split()
-WITNESSES: Final = sorted(f"{service}:{verb}thing" for service in _SERVICES for verb in _VERBS)
+# What only a wildcard fits: a policy that denies every "…thing" would deny nothing.
+_ANYTHING: Final = "*******"
+WITNESSES: Final = sorted(f"{service}:{verb}{_ANYTHING}" for service in _SERVICES for verb in _VERBS)
 # A pattern of wildcards and colons tells two actions apart by how long their two parts are, if at all.
 _OF_EACH_LENGTH: Final = tuple({tuple(map(len, action.split(":"))): action for action in WITNESSES}.values())
 
@@ -77,6 +79,9 @@ def every_resource(pattern: str) -> bool:
 
 def every_role(pattern: str) -> bool:
     """Any role of one account is any role: that account is where the caller lives."""
+    fields = pattern.split(":", 5)
+    if len(fields) == 6 and fields[4]:
+        pattern = ":".join((*fields[:4], "*", fields[5]))
     found = re.search(r"\d{12}", pattern)
     account = found[0] if found else "210987654321"
     roles = [f"iam::{account}:role/some-role", f"iam::{account}:role/with/path/other"]

@@ -129,7 +129,7 @@ def _describe(event: Event, clauses: Sequence[str]) -> str:
 
 RULE = Rule(
     id="sts-federation-token-suspicious",
-    version="1.2.0",
+    version="1.3.0",
     name="STS federation token with long life or administrator power",
     summary="A GetFederationToken call for over 24 hours, or with policies that hand over an account.",
     catches="Both attacks found in public data asked for everything, an inline policy of * on *, and for no more "
@@ -223,6 +223,7 @@ RULE = Rule(
         "A failed call, or one whose parameters CloudTrail left out, is not evaluable.",
         "Policy ARNs of the customer's own hide what they allow: signal policy_contents_unknown.",
         "Power that adds up from several services without being nearly everything is graded scoped.",
+        "So is power over identities that are not IAM's: IAM Identity Center, Organizations.",
         "Resource policies that name the federated user grant on their own.",
     ),
     evasions=(

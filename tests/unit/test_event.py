@@ -153,6 +153,10 @@ def test_empty_parameters_are_readable_and_ask_for_nothing() -> None:
         ([{"arn": ADMIN_ARN}, {}], (ADMIN_ARN,), "policy_arns_unreadable"),
         ([{"arn": ADMIN_ARN}, HIDDEN], (ADMIN_ARN,), "policy_arns_unreadable"),
         ([{"arn": ["a"]}], (), "policy_arns_unreadable"),
+        (f'["{ADMIN_ARN}"]', (f'["{ADMIN_ARN}"]',), "policy_arns_unreadable"),
+        (f"{ADMIN_ARN},{ADMIN_ARN}", (f"{ADMIN_ARN},{ADMIN_ARN}",), "policy_arns_unreadable"),
+        (f"{ADMIN_ARN} {ADMIN_ARN}", (f"{ADMIN_ARN} {ADMIN_ARN}",), "policy_arns_unreadable"),
+        ("arn:aws:iam::111122223333:policy/a,b", ("arn:aws:iam::111122223333:policy/a,b",), None),
         ([""], (), "policy_arns_unreadable"),
         ({}, (), "policy_arns_unreadable"),
         (7, (), "policy_arns_unreadable"),
@@ -449,6 +453,13 @@ PLAIN = "a-token-of-another-make-0123456789"
         "securityToken",
         "SigninToken",
         "password",
+        "newPassword",
+        "servicePassword",
+        "serviceCredentialSecret",
+        "privateKey",
+        "base32StringSeed",
+        "QRCodePNG",
+        "sessionKey",
         "responseElements.credentials.sessionToken",
         "aws.cloudtrail.session_token",
     ],
@@ -481,6 +492,10 @@ def test_a_key_that_only_resembles_one_is_left_alone() -> None:
         "SESSION-TOKEN=%s",
         "secret_access_key = %s",
         "Secret-Access-Key: %s",
+        "Secret Access Key: %s",
+        "<SecretAccessKey>%s</SecretAccessKey>",
+        "?Session=%%22sessionToken%%22%%3A%%22%s%%22",
+        "SigninToken%%3D%s",
         "security token is SecurityToken=%s",
         "signin_token=%s",
         "\u017fe\u017f\u017fionTo\u212aen=%s",  # folds to ASCII where letter case does not count
@@ -493,7 +508,7 @@ def test_a_secret_inside_a_text_is_redacted(text: str, token: str) -> None:
     assert "ASIAX" not in text or "ASIAX" in str(event.text("responseElements"))
 
 
-@pytest.mark.parametrize("beginning", ["IQoJb3JpZ2lu", "FwoGZXIvYXdz", "FQoGZXIvYXdz", "FQoDYXdz"])
+@pytest.mark.parametrize("beginning", ["IQoJb3JpZ2lu", "FwoGZXIvYXdz", "FQoGZXIvYXdz", "FQoDYXdz", "AQoDYXdz"])
 def test_a_token_is_told_by_its_beginning_where_nothing_names_it(beginning: str) -> None:
     token = beginning + "X2VjEEXAMPLEexample/+=" * 4
     assert Event(issuance(errorMessage=f"bad thing {token}!")).text("errorMessage") == f"bad thing {REDACTED}!"
@@ -513,6 +528,11 @@ def test_no_key_gives_a_secret_away(key: str) -> None:
 def test_a_token_repeated_anywhere_in_the_record_is_redacted() -> None:
     record = put(issuance(), ("responseElements", "credentials", "sessionToken"), PLAIN)
     record |= {"errorMessage": f"<{PLAIN}>", "additionalEventData": {PLAIN: [PLAIN]}, "eventID": PLAIN}
+    assert PLAIN not in json.dumps(Event(record).record)
+
+
+def test_a_secret_in_a_list_under_its_key_is_looked_for_elsewhere_too() -> None:
+    record = issuance(responseElements={"credentials": {"secretAccessKey": [PLAIN]}}, errorMessage=f"<{PLAIN}>")
     assert PLAIN not in json.dumps(Event(record).record)
 
 

@@ -65,6 +65,11 @@ def test_it_ends_with_its_last_day() -> None:
         ({"networks": ["198.41.128.0/20"]}, {"source_ip": "198.41.130.9"}, {"source_ip": "198.41.0130.9"}),
         ({"networks": ["2600:1f00::/24"]}, {"source_ip": "2600:1f00::1"}, {"source_ip": "198.41.130.9"}),
         (
+            {"networks": ["198.41.128.0/20"]},
+            {"source_ip": "198.41.130.9"},
+            {"vpc_endpoint_id": "vpce-of-others"},
+        ),
+        (
             {"networks": ["10.0.0.0/8"], "vpc_endpoint_id": "vpce-1"},
             {"source_ip": "10.1.2.3", "vpc_endpoint_id": "vpce-1"},
             {"source_ip": "10.1.2.3", "vpc_endpoint_id": None},
