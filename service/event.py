@@ -31,7 +31,7 @@ _CUT: Final = "…[cut]"
 _MAX_NUMBER: Final = 2**53 - 1  # beyond it JSON readers disagree
 
 _DECIMAL: Final = re.compile(r"[+-]?\d{1,400}(\.\d{1,400})?([eE][+-]?\d{1,6})?", re.ASCII)
-_SEVERAL: Final = re.compile(r"[\s;\[\]{}\"]|,arn:")  # no ARN of a policy has one of these
+_SEVERAL: Final = re.compile(r"[\s\[\]{}\"]|.[,;|']+arn:")  # as shippers write several in one text
 _FEDERATED: Final = re.compile(r"arn:[^:]*:sts::[^:]*:federated-user/(?P<name>.+)", re.DOTALL)
 
 

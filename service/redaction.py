@@ -37,7 +37,7 @@ _LONGEST_KNOWN_KEY: Final = 64  # so that a record cannot make memory grow; name
 _SECRET_TEXT: Final = re.compile(
     r"""(?ix) (?P<key> (?: session | security | signin )[_-]?token | secret[\ _-]?access[\ _-]?key )
         (?P<between> (?: [\\"'\s] | %22 )* (?: [=:>] | %3[ad] ) (?: [\\"'\s\[{(] | %22 )* )
-        (?P<value> [^\s,;&"'\\{}\[\]<]+ )
+        (?P<value> (?: (?! %2[26c] ) [^\s,;&"'\\{}\[\]<] )+ )
       | (?P<token> (?: IQoJb3JpZ2lu | FwoGZXIvYXdz | FQoGZXIvYXdz | [AF]QoDYXdz ) [A-Za-z0-9+/=%_-]{16,} )""",
 )
 _SHORTEST_HINTED: Final = len("signintoken=x")  # the shortest text that it finds something in
@@ -70,8 +70,9 @@ def _collect_secrets(items: Iterable[tuple[str, object]], depth: int, found: lis
             if len(value) >= _SHORTEST_SECRET and _is_secret(key) and value != HIDDEN:
                 found.append(value)
         elif isinstance(value, _NESTED) and depth < _MAX_DEPTH and len(found) < _MAX_SECRETS:
-            inner = value.items() if isinstance(value, dict) else [(key, one) for one in value]
-            _collect_secrets(inner, depth + 1, found)
+            named = isinstance(value, dict) and not _is_secret(key)
+            values = value.values() if isinstance(value, dict) else value
+            _collect_secrets(value.items() if named else [(key, one) for one in values], depth + 1, found)
 
 
 def _is_secret(key: str) -> bool:

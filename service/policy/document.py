@@ -62,9 +62,9 @@ class Statement:
         """Of patterns: whether they match all that another does. Only `*` can stand for the `*` of another."""
         return Patterns(self.actions, any_one="[^*]")
 
-    def covered(self, witnesses: set[str]) -> set[str]:
-        """Those of the witnesses that the statement covers."""
-        named = self._fitting.among(witnesses, WITNESSES)
+    def covered(self, witnesses: set[str], *, surely: bool = False) -> set[str]:
+        """Those of the witnesses that the statement covers: all that it may, or all that it does `surely`."""
+        named = (self._containing if surely != self.inverted else self._fitting).among(witnesses, WITNESSES)
         return witnesses - named if self.inverted else named
 
     def covers(self, action: str) -> bool:
@@ -147,7 +147,7 @@ def statements_of(document: dict[str, object]) -> tuple[list[Statement], list[St
         effects = {value.lower() if isinstance(value, str) else "?" for value in _listed(keys.get("effect"))}
         statement, whole = _statement(number, keys)
         if "deny" in effects and "allow" not in effects:
-            if whole:
+            if whole and not isinstance(keys.get("effect"), _Repeated):
                 denies.append(statement)
             continue
         if "allow" in effects:
@@ -160,15 +160,13 @@ def statements_of(document: dict[str, object]) -> tuple[list[Statement], list[St
 
 
 def _completed(allow: Statement) -> Statement:
-    """An ARN with fewer than six fields has wildcards for the others.
+    """An ARN with fewer than six fields has wildcards for the others, save where a `*` already stands for some.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
     """
-    resources = (
-        resource + ":*" * (5 - resource.count(":")) if resource.startswith("arn:") else resource
-        for resource in allow.resources
-    )
-    return replace(allow, resources=tuple(resources))
+    short = [one for one in allow.resources if one.startswith("arn:") and one.count(":") < 5]
+    completed = (one + ":*" * (5 - one.count(":")) for one in short)
+    return replace(allow, resources=(*allow.resources, *completed)) if short else allow
 
 
 def _statement(number: int, keys: dict[str, object]) -> tuple[Statement, bool]:

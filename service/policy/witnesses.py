@@ -33,7 +33,7 @@ _SERVICES: Final = (
     "waf-regional wafv2 wellarchitected wisdom workdocs workmail workspaces xray"
 ).split()
 _VERBS: Final = "batchwrite create delete describe get list modify put start tag update".split()
-# What only a wildcard fits: a policy that denies every "…thing" would deny nothing.
+# No pattern has a literal `*`, so none but a wildcard fits it: to deny invented names takes nothing away.
 _ANYTHING: Final = "*******"
 WITNESSES: Final = sorted(f"{service}:{verb}{_ANYTHING}" for service in _SERVICES for verb in _VERBS)
 # A pattern of wildcards and colons tells two actions apart by how long their two parts are, if at all.
@@ -78,9 +78,9 @@ def every_resource(pattern: str) -> bool:
 
 
 def every_role(pattern: str) -> bool:
-    """Any role of one account is any role: that account is where the caller lives."""
+    """Any role of one account, or of several, is any role: one of them is where the caller lives."""
     fields = pattern.split(":", 5)
-    if len(fields) == 6 and fields[4]:
+    if len(fields) == 6 and re.fullmatch(r"[\d*?]+", fields[4], re.ASCII):
         pattern = ":".join((*fields[:4], "*", fields[5]))
     found = re.search(r"\d{12}", pattern)
     account = found[0] if found else "210987654321"

@@ -155,6 +155,8 @@ def test_empty_parameters_are_readable_and_ask_for_nothing() -> None:
         ([{"arn": ["a"]}], (), "policy_arns_unreadable"),
         (f'["{ADMIN_ARN}"]', (f'["{ADMIN_ARN}"]',), "policy_arns_unreadable"),
         (f"{ADMIN_ARN},{ADMIN_ARN}", (f"{ADMIN_ARN},{ADMIN_ARN}",), "policy_arns_unreadable"),
+        (f"'{ADMIN_ARN}','{ADMIN_ARN}'", (f"'{ADMIN_ARN}','{ADMIN_ARN}'",), "policy_arns_unreadable"),
+        (f"{ADMIN_ARN}|{ADMIN_ARN}", (f"{ADMIN_ARN}|{ADMIN_ARN}",), "policy_arns_unreadable"),
         (f"{ADMIN_ARN} {ADMIN_ARN}", (f"{ADMIN_ARN} {ADMIN_ARN}",), "policy_arns_unreadable"),
         ("arn:aws:iam::111122223333:policy/a,b", ("arn:aws:iam::111122223333:policy/a,b",), None),
         ([""], (), "policy_arns_unreadable"),
@@ -531,9 +533,17 @@ def test_a_token_repeated_anywhere_in_the_record_is_redacted() -> None:
     assert PLAIN not in json.dumps(Event(record).record)
 
 
-def test_a_secret_in_a_list_under_its_key_is_looked_for_elsewhere_too() -> None:
-    record = issuance(responseElements={"credentials": {"secretAccessKey": [PLAIN]}}, errorMessage=f"<{PLAIN}>")
+@pytest.mark.parametrize("value", [[PLAIN], {"value": PLAIN}, [{"values": [PLAIN]}]])
+def test_a_secret_anywhere_under_its_key_is_looked_for_elsewhere_too(value: object) -> None:
+    record = issuance(responseElements={"credentials": {"secretAccessKey": value}}, errorMessage=f"<{PLAIN}>")
     assert PLAIN not in json.dumps(Event(record).record)
+
+
+def test_of_an_encoded_address_the_secret_alone_is_redacted() -> None:
+    encoded = f"sessionToken%3D{PLAIN}%26name%3Dalice"
+    quoted = f"%22sessionToken%22%3A%22{PLAIN}%22%2C%22user%22%3A%22alice%22"
+    shown = Event(issuance(errorMessage=f"{encoded} {quoted}")).text("errorMessage")
+    assert shown == f"{encoded} {quoted}".replace(PLAIN, REDACTED)
 
 
 def test_a_short_value_under_a_secret_key_does_not_blank_the_record() -> None:
