@@ -1,6 +1,6 @@
 """Several runs taken together: their table, and the picture that the README shows.
 
-    python -m tests.bench.summary tests/bench/results/2026-11-23-*.json
+    python -m tests.bench.summary tests/bench/results/2026-11-23*.json
 
 A ratio is to the row of the same round: what the machine does from one hour to the next is left out of it.
 """
