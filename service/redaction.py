@@ -70,9 +70,13 @@ def _collect_secrets(items: Iterable[tuple[str, object]], depth: int, found: lis
             if len(value) >= _SHORTEST_SECRET and _is_secret(key) and value != HIDDEN:
                 found.append(value)
         elif isinstance(value, _NESTED) and depth < _MAX_DEPTH and len(found) < _MAX_SECRETS:
-            named = isinstance(value, dict) and not _is_secret(key)
-            values = value.values() if isinstance(value, dict) else value
-            _collect_secrets(value.items() if named else [(key, one) for one in values], depth + 1, found)
+            if isinstance(value, list):
+                inner = [(key, one) for one in value]
+            elif _is_secret(key):
+                inner = [(key, one) for one in value.values()]
+            else:
+                inner = list(value.items())
+            _collect_secrets(inner, depth + 1, found)
 
 
 def _is_secret(key: str) -> bool:
