@@ -6,18 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from service.envelopes import (
-    Envelope,
-    Ignored,
-    Part,
-    Record,
-)
-from tests.unit.strategies import (
-    base64_gzip,
-    console_exchange,
-    issuance,
-    members,
-)
+from service.envelopes import Envelope, Ignored, Part, Record
+from tests.unit.strategies import base64_gzip, console_exchange, issuance, members
 
 STS, CONNECT = "sts.amazonaws.com", "connect.amazonaws.com"
 # Pieces that a cut, a splice or a wrong guess would notice: braces, quotes and escapes inside of strings.

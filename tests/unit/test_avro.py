@@ -14,18 +14,7 @@ from service.envelopes import Part, Record, Rejected, load, unwrap
 from service.errors import DecodeError
 from service.finding import Finding, to_json
 from service.rules import RULES
-from tests.avro import (
-    IDENTITY,
-    SHAPES,
-    V1,
-    V2,
-    V3,
-    in_v1,
-    optional,
-    payload,
-    record,
-    zigzag,
-)
+from tests.avro import IDENTITY, SHAPES, V1, V2, V3, in_v1, optional, payload, record, zigzag
 from tests.broker import ROOT
 from tests.fuzz import fuzz_avro
 from tests.unit.strategies import asking, issuance

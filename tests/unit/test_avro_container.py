@@ -16,12 +16,7 @@ from service.errors import DecodeError
 from service.files import find_files
 from service.scan import scan_file
 from service.settings import RegistrySettings
-from tests.avro import (
-    TEXT_WRAPPER,
-    V1,
-    in_v1,
-    zigzag,
-)
+from tests.avro import TEXT_WRAPPER, V1, in_v1, zigzag
 from tests.unit.strategies import issuance
 
 LIMIT = 1_000_000

@@ -14,10 +14,7 @@ from service.detect import Detector
 from service.finding import Finding, avro_schema, to_json
 from service.rules import RULES
 from service.settings import RegistrySettings
-from tests.avro import (
-    message,
-    payload,
-)
+from tests.avro import message, payload
 from tests.broker import ROOT
 from tests.registry import FakeRegistry
 from tests.unit.strategies import asking

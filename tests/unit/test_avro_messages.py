@@ -16,14 +16,7 @@ from service.envelopes import Record, Rejected, load, unwrap
 from service.errors import Refused, SchemaUnavailable, SettingsError
 from service.scan import scan, scan_file
 from service.settings import RegistrySettings
-from tests.avro import (
-    SHAPES,
-    V1,
-    V2,
-    in_v1,
-    message,
-    payload,
-)
+from tests.avro import SHAPES, V1, V2, in_v1, message, payload
 from tests.registry import Clock, FakeRegistry
 from tests.unit.strategies import issuance
 

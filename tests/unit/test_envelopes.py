@@ -12,16 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import envelopes
-from service.envelopes import (
-    REASONS,
-    Envelope,
-    Ignored,
-    IgnoredKind,
-    Record,
-    Rejected,
-    load,
-    unwrap,
-)
+from service.envelopes import REASONS, Envelope, Ignored, IgnoredKind, Record, Rejected, load, unwrap
 from service.errors import DecodeError
 from tests.unit.enveloped import (
     CONNECT,

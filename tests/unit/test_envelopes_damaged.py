@@ -10,13 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.envelopes import (
-    REASONS,
-    Record,
-    Rejected,
-    load,
-    unwrap,
-)
+from service.envelopes import REASONS, Record, Rejected, load, unwrap
 from service.errors import DecodeError
 from tests.unit.enveloped import (
     DOCUMENTS,
@@ -32,10 +26,7 @@ from tests.unit.enveloped import (
     records,
     sns,
 )
-from tests.unit.strategies import (
-    base64_gzip,
-    members,
-)
+from tests.unit.strategies import base64_gzip, members
 
 # --- one bad part --------------------------------------------------------------------------------
 

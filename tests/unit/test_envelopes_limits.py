@@ -9,24 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from service.envelopes import (
-    DEFAULT_LIMIT,
-    Rejected,
-    load,
-    unwrap,
-)
-from tests.unit.enveloped import (
-    DOCUMENTS,
-    cloudwatch,
-    names,
-    only,
-    records,
-)
-from tests.unit.strategies import (
-    base64_gzip,
-    issuance,
-    members,
-)
+from service.envelopes import DEFAULT_LIMIT, Rejected, load, unwrap
+from tests.unit.enveloped import DOCUMENTS, cloudwatch, names, only, records
+from tests.unit.strategies import base64_gzip, issuance, members
 
 
 def test_a_bomb_is_too_large() -> None:
