@@ -466,6 +466,9 @@ def test_an_outage_while_nothing_waits_is_told_and_so_is_its_end(own_broker: Bro
     """Nothing is to be delivered, so no call fails: the client's own statistics tell."""
     with program.running() as run:
         run.wait_until_ready()
+        # A new group commits where it begins: a broker that dies under that leaves a call waiting.
+        send(own_broker, program.events, [(b"key", encoded({"eventSource": "s3.amazonaws.com", "eventName": "GetObject"}))])
+        run.wait_for_messages(1)
         own_broker.kill()
         poll_until(lambda: run.get("/readyz") == (503, "no broker answers\n"), "the outage to be seen")
         assert run.get("/livez")[0] == 200
