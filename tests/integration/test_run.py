@@ -467,7 +467,8 @@ def test_an_outage_while_nothing_waits_is_told_and_so_is_its_end(own_broker: Bro
     with program.running() as run:
         run.wait_until_ready()
         # A new group commits where it begins: a broker that dies under that leaves a call waiting.
-        send(own_broker, program.events, [(b"key", encoded({"eventSource": "s3.amazonaws.com", "eventName": "GetObject"}))])
+        quiet = {"eventSource": "s3.amazonaws.com", "eventName": "GetObject"}
+        send(own_broker, program.events, [(b"key", encoded(quiet))])
         run.wait_for_messages(1)
         own_broker.kill()
         poll_until(lambda: run.get("/readyz") == (503, "no broker answers\n"), "the outage to be seen")
